@@ -1,0 +1,17 @@
+"""The bus: connection, consuming with retries and dead letters, publishing with acknowledgement, RPC."""
+
+from stoker_shared.bus.broker import Bus, BusSettings
+from stoker_shared.bus.consuming import MessageContext, consume
+from stoker_shared.bus.publishing import Acknowledgement, JetStreamPublisher
+from stoker_shared.bus.rpc import RpcClient, answer
+
+__all__ = [
+    "Acknowledgement",
+    "Bus",
+    "BusSettings",
+    "JetStreamPublisher",
+    "MessageContext",
+    "RpcClient",
+    "answer",
+    "consume",
+]

@@ -1,0 +1,121 @@
+"""The connection of one service to the broker."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+from faststream import AckPolicy
+from faststream.nats import NatsBroker
+from faststream.nats.security import NatsNKey
+from nats.aio.client import Client
+from nats.errors import Error as NatsError
+from nats.js.errors import NotFoundError
+from pydantic import BaseModel, ConfigDict
+
+from stoker_shared.bus.publishing import JetStreamPublisher
+from stoker_shared.bus.retry import retry_middleware
+from stoker_shared.logging import get_logger
+from stoker_shared.subjects import inbox_prefix
+from stoker_shared.topology import consumer
+
+logger = get_logger(__name__)
+
+
+class BusSettings(BaseModel):
+    """Where the broker is, and as whom to speak to it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    url: str
+    service: str
+    seed_file: Path
+    # Longer than any handler of ours takes; None would abandon running handlers at a stop.
+    graceful_timeout_seconds: float = 20.0
+
+
+class Bus:
+    """Owns the broker object. Register consumers and answers on it, then `start`, at the end `stop`."""
+
+    def __init__(self, settings: BusSettings) -> None:
+        self.settings = settings
+        self.publisher = JetStreamPublisher(self._client)
+        self.consumers: list[str] = []
+        self._on_reconnect: list[Callable[[], None]] = []
+        self._is_stopping = False
+        self.broker = NatsBroker(
+            settings.url,
+            name=settings.service,
+            security=NatsNKey.from_file(settings.seed_file),
+            # The client's own limit of attempts ends in a closed connection, and FastStream's pull loop then spins.
+            max_reconnect_attempts=-1,
+            reconnect_time_wait=1,
+            connect_timeout=5,
+            ping_interval=10,
+            graceful_timeout=settings.graceful_timeout_seconds,
+            inbox_prefix=inbox_prefix(settings.service),
+            ack_policy=AckPolicy.NACK_ON_ERROR,
+            middlewares=[retry_middleware(self.publisher)],
+            error_cb=self._log_error,
+            closed_cb=self._exit_process,
+            reconnected_cb=self._reconnected,
+            logger=None,
+        )
+
+    @property
+    def pull_inbox_prefix(self) -> bytes:
+        """Pull subscribers ignore the broker's inbox prefix and need it told again."""
+        return f"{inbox_prefix(self.settings.service)}.".encode()
+
+    def on_reconnect(self, callback: Callable[[], None]) -> None:
+        """Call this when the connection is back after a loss."""
+        self._on_reconnect.append(callback)
+
+    async def start(self, *, attempts_every: float = 0.5) -> None:
+        """Connect, wait until the consumers of this service exist, begin to consume."""
+        await self.broker.connect()
+        await self._wait_for_consumers(attempts_every)
+        await self.broker.start()
+        # Without a flush a peer may ask before the server has seen our subscriptions.
+        await self._client().flush()
+
+    async def stop(self) -> None:
+        """Let running handlers end, then disconnect."""
+        self._is_stopping = True
+        await self.broker.stop()
+
+    async def is_ready(self) -> bool:
+        """Whether the connection is up."""
+        return await self.broker.ping(timeout=1.0)
+
+    def _client(self) -> Client:
+        return self.broker.connection
+
+    async def _wait_for_consumers(self, attempts_every: float) -> None:
+        # Consumers are made by the topology keeper; asking FastStream to make them would need rights that we lack.
+        manager = self._client().jetstream(timeout=2.0)
+        for name in self.consumers:
+            spec = consumer(name)
+            while True:
+                try:
+                    await manager.consumer_info(spec.stream, spec.name)
+                    break
+                except (NotFoundError, NatsError, TimeoutError) as error:
+                    logger.info("waiting for consumer", consumer=name, reason=type(error).__name__)
+                    await asyncio.sleep(attempts_every)
+
+    async def _log_error(self, error: Exception) -> None:
+        # Also how a forbidden publish shows: the caller only sees a timeout.
+        logger.error("broker error", error=str(error), kind=type(error).__name__)
+
+    async def _reconnected(self) -> None:
+        logger.warning("connection to the broker is back")
+        for callback in self._on_reconnect:
+            callback()
+
+    async def _exit_process(self) -> None:
+        if self._is_stopping:
+            return
+        logger.critical("connection to the broker is closed for good; ending so that the supervisor starts anew")
+        os.kill(os.getpid(), signal.SIGTERM)

@@ -1,0 +1,72 @@
+"""Consuming a durable consumer with typed messages."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, TypeVar
+
+import structlog
+from faststream import Context
+from faststream.nats import JStream, NatsMessage, PullSub
+from pydantic import TypeAdapter, ValidationError
+
+from stoker_shared.bus.broker import Bus
+from stoker_shared.errors import MessageInvalid
+from stoker_shared.topology import consumer
+from stoker_shared.trace import TRACEPARENT_HEADER, enter_trace
+
+MessageT = TypeVar("MessageT")
+
+
+@dataclass(frozen=True, slots=True)
+class MessageContext:
+    """What a handler may want to know beside the message."""
+
+    subject: str
+    delivered: int
+    stream_sequence: int
+
+
+def consume(
+    bus: Bus,
+    consumer_name: str,
+    message_type: Any,
+    handler: Callable[[Any, MessageContext], Awaitable[None]],
+    *,
+    workers: int = 8,
+) -> None:
+    """Hand each message of a consumer in `topology.CONSUMERS` to `handler`.
+
+    `message_type` is a message class or a union of them. The handler must be idempotent. It may raise a
+    `TransientError` to get the message again later; any other error sends the message to the dead letters.
+    """
+    spec = consumer(consumer_name)
+    adapter: TypeAdapter[Any] = TypeAdapter(message_type)
+    bus.consumers.append(consumer_name)
+
+    @bus.broker.subscriber(
+        spec.filter_subject,
+        stream=JStream(spec.stream, declare=False),
+        durable=spec.name,
+        # What is fetched but not yet taken by a worker is stuck until ack_wait when the process stops.
+        pull_sub=PullSub(batch_size=workers, timeout=5),
+        max_workers=workers,
+        inbox_prefix=bus.pull_inbox_prefix,
+        no_reply=True,
+    )
+    async def receive(raw: Annotated[NatsMessage, Context("message")]) -> None:
+        with structlog.contextvars.bound_contextvars(trace_id=enter_trace(raw.headers.get(TRACEPARENT_HEADER))):
+            metadata = raw.raw_message.metadata
+            context = MessageContext(
+                subject=raw.raw_message.subject,
+                delivered=metadata.num_delivered,
+                stream_sequence=metadata.sequence.stream,
+            )
+            await handler(_decode(adapter, raw.body, context.subject), context)
+
+
+def _decode(adapter: TypeAdapter[Any], body: bytes, subject: str) -> Any:
+    try:
+        return adapter.validate_json(body)
+    except ValidationError as error:
+        faults = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()[:5])
+        raise MessageInvalid(f"The message on {subject} does not have the form it should: {faults}.") from error

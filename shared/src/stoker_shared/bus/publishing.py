@@ -1,0 +1,80 @@
+"""Publishing with the broker's acknowledgement."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from nats.aio.client import Client
+from nats.errors import Error as NatsError
+from nats.js.errors import APIError
+from nats.js.errors import Error as JetStreamError
+
+from stoker_shared.errors import BrokerUnavailable
+from stoker_shared.topology import STREAMS
+
+MESSAGE_ID_HEADER = "Nats-Msg-Id"
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledgement:
+    """Where the broker stored a message. `is_duplicate`: it had it already."""
+
+    stream: str
+    sequence: int
+    is_duplicate: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StreamState:
+    """How far a stream has come."""
+
+    created_at: datetime
+    last_sequence: int
+
+
+class JetStreamPublisher:
+    """Publishes to streams. A failure means "unknown whether stored": the message id makes trying again safe."""
+
+    def __init__(self, client: Callable[[], Client], *, timeout: float = 5.0) -> None:
+        self._client = client
+        self._timeout = timeout
+
+    async def publish(
+        self, subject: str, payload: bytes, *, message_id: str, headers: dict[str, str] | None = None
+    ) -> Acknowledgement:
+        """Publish and wait until the message is on the broker's disk.
+
+        Raises:
+            BrokerUnavailable: no acknowledgement; the message may be stored nevertheless.
+        """
+        try:
+            client = self._client()
+            if not client.is_connected:
+                # The client would keep it in a buffer and send it after a reconnect, long after we gave it up.
+                raise BrokerUnavailable(subject, "not connected")
+            acknowledgement = await client.jetstream(timeout=self._timeout).publish(
+                subject, payload, headers={**(headers or {}), MESSAGE_ID_HEADER: message_id}
+            )
+        except (NatsError, JetStreamError, APIError, TimeoutError, OSError) as error:
+            raise BrokerUnavailable(subject, type(error).__name__) from error
+        return Acknowledgement(
+            stream=acknowledgement.stream, sequence=acknowledgement.seq, is_duplicate=bool(acknowledgement.duplicate)
+        )
+
+    async def stream_names(self) -> list[str]:
+        """The streams of our topology."""
+        return [stream.name for stream in STREAMS]
+
+    async def stream_state(self, stream: str) -> StreamState:
+        """How far a stream has come.
+
+        Raises:
+            BrokerUnavailable: the broker does not answer, or has no such stream (yet).
+        """
+        try:
+            info = await self._client().jetstream(timeout=self._timeout).stream_info(stream)
+        except (NatsError, JetStreamError, APIError, TimeoutError, OSError) as error:
+            raise BrokerUnavailable(f"stream {stream}", type(error).__name__) from error
+        if info.created is None:
+            raise BrokerUnavailable(f"stream {stream}", "no creation time in the answer")
+        return StreamState(created_at=info.created, last_sequence=info.state.last_seq)

@@ -1,0 +1,90 @@
+"""What happens when a handler fails: again later for what may pass, the dead letters for what cannot."""
+
+import random
+from typing import Any
+
+from faststream.exceptions import HandlerException, NackMessage, RejectMessage
+from faststream.message import StreamMessage
+from faststream.middlewares import BaseMiddleware
+from nats.aio.msg import Msg
+from nats.errors import NotJSMessageError
+
+from stoker_shared import subjects
+from stoker_shared.bus.publishing import JetStreamPublisher
+from stoker_shared.errors import TransientError
+from stoker_shared.logging import get_logger
+from stoker_shared.topology import CONSUMERS
+
+logger = get_logger(__name__)
+
+BASE_DELAY_SECONDS = 0.25
+MAX_DELAY_SECONDS = 60.0
+_JITTER = 0.2
+
+_MAX_DELIVER = {(spec.stream, spec.name): spec.max_deliver for spec in CONSUMERS}
+
+
+def retry_delay(delivered: int, *, jitter: float) -> float:
+    """Seconds until the next delivery after `delivered` ones; `jitter` in -1..1 moves it by up to a fifth."""
+    return float(min(BASE_DELAY_SECONDS * 2 ** min(delivered - 1, 20), MAX_DELAY_SECONDS) * (1 + _JITTER * jitter))
+
+
+def retry_middleware(publisher: JetStreamPublisher) -> Any:
+    """A middleware factory for a broker: one instance per message."""
+
+    class RetryMiddleware(BaseMiddleware[Any, Any]):
+        async def consume_scope(self, call_next: Any, msg: StreamMessage[Any]) -> Any:
+            metadata = _metadata(msg.raw_message)
+            if metadata is None:  # a core message, an RPC: the caller sees the failure
+                return await call_next(msg)
+            try:
+                return await call_next(msg)
+            except HandlerException:
+                raise
+            except TransientError as error:
+                await self._again_or_dead(msg.raw_message, error)
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is kept and logged
+                await self._dead(msg.raw_message, error)
+
+        async def _again_or_dead(self, raw: Msg, error: TransientError) -> None:
+            metadata = raw.metadata
+            limit = _MAX_DELIVER.get((metadata.stream, metadata.consumer), 0)
+            if limit and metadata.num_delivered >= limit:
+                # A message that is nacked at its last delivery would stay in a work queue for ever.
+                await self._dead(raw, error)
+            delay = retry_delay(metadata.num_delivered, jitter=random.uniform(-1, 1))  # noqa: S311
+            logger.warning(
+                "handler waits", subject=raw.subject, delivered=metadata.num_delivered, reason=error.detail, delay=delay
+            )
+            # Without a delay the server redelivers at once, thousands of times a second.
+            raise NackMessage(delay=delay) from error
+
+        async def _dead(self, raw: Msg, error: Exception) -> None:
+            logger.error("message to the dead letters", subject=raw.subject, exc_info=error)
+            metadata = raw.metadata
+            try:
+                # Rejecting removes the message from a work queue: copy it first.
+                await publisher.publish(
+                    subjects.dead(raw.subject),
+                    raw.data,
+                    message_id=f"dead:{metadata.stream}:{metadata.consumer}:{metadata.sequence.stream}",
+                    headers=_dead_headers(raw, error),
+                )
+            except TransientError as unavailable:
+                raise NackMessage(delay=5) from unavailable
+            raise RejectMessage from error
+
+    return RetryMiddleware
+
+
+def _metadata(raw: Any) -> Msg.Metadata | None:
+    try:
+        return raw.metadata if isinstance(raw, Msg) else None
+    except NotJSMessageError:
+        return None
+
+
+def _dead_headers(raw: Msg, error: Exception) -> dict[str, str]:
+    kept = {name: value for name, value in (raw.headers or {}).items() if not name.lower().startswith("nats-")}
+    reason = f"{type(error).__name__}: {error}".replace("\n", " ").replace("\r", " ")[:500]
+    return {**kept, "Stoker-Dead-Reason": reason.encode("ascii", "replace").decode()}

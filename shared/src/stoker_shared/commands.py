@@ -1,0 +1,70 @@
+"""Commands: what a service is told to do. Stream `COMMANDS`, each consumed once."""
+
+from typing import Any, ClassVar
+
+from pydantic import Field
+
+from stoker_shared import subjects
+from stoker_shared.identifiers import Identifier
+from stoker_shared.messages import Envelope, Message
+from stoker_shared.money import NonNegativeMicroUsd
+from stoker_shared.recipe import DataFormat, Recipe
+
+
+class Command(Envelope):
+    """Base of commands to the deployer."""
+
+    verb: ClassVar[str]
+
+    job_id: Identifier
+
+    @property
+    def subject(self) -> str:
+        """Where this command is sent."""
+        return subjects.deployer_command(self.job_id, self.verb)
+
+
+class PlannedOffer(Message):
+    """One way to get the machine, as the plan ranked it."""
+
+    provider: str
+    gpu_type: str
+    gpu_count: int = Field(ge=0, description="0 for a machine without GPU")
+    place: str = ""
+    price_micro_usd_per_hour: NonNegativeMicroUsd
+
+
+class LaunchJob(Command):
+    """Run this frozen plan. `offers` are tried in order."""
+
+    verb = "launch"
+
+    owner: str
+    plan_id: Identifier
+    plan_hash: str
+    dataset_version_id: Identifier
+    data_format: DataFormat
+    recipe: Recipe
+    offers: list[PlannedOffer] = Field(min_length=1)
+    budget_micro_usd: NonNegativeMicroUsd
+    max_attempts: int = Field(default=3, ge=1, le=20)
+    max_duration_seconds: int = Field(default=86_400, ge=1)
+    docker_image: str | None = None
+    volume_size_gb: int | None = None
+    environment: dict[str, str] = Field(default_factory=dict)
+
+    def summary(self) -> dict[str, Any]:
+        """A few fields for a log line; no environment, since users put secrets there."""
+        return {"job_id": self.job_id, "plan_id": self.plan_id, "offers": len(self.offers)}
+
+
+class CancelJob(Command):
+    """End this job and release its machine, whatever state it is in."""
+
+    verb = "cancel"
+
+    requested_by: str
+    why: str = ""
+
+
+COMMANDS: tuple[type[Command], ...] = (LaunchJob, CancelJob)

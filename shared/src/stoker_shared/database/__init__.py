@@ -1,0 +1,6 @@
+"""PostgreSQL: engine, sessions and migrations, the same for every service."""
+
+from stoker_shared.database.engine import Database, UtcColumn, utc_column
+from stoker_shared.database.migrations import migrate_down, migrate_up
+
+__all__ = ["Database", "UtcColumn", "migrate_down", "migrate_up", "utc_column"]

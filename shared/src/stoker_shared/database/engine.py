@@ -1,0 +1,76 @@
+"""One engine per process; a session is a transaction."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from pydantic import SecretStr
+from sqlalchemy import Column, DateTime, text
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from stoker_shared.errors import ServiceUnavailable
+
+UtcColumn = DateTime(timezone=True)
+
+
+def utc_column(*, nullable: bool = False, **options: Any) -> Column[Any]:
+    """A column of `timestamptz`, the only time type in our tables."""
+    return Column(UtcColumn, nullable=nullable, **options)
+
+
+class Database:
+    """Hands out transactions. Create one per process, close it at the end."""
+
+    def __init__(self, url: SecretStr, *, pool_size: int = 8) -> None:
+        # pool_pre_ping: after a restart of the server the pool holds dead connections.
+        self.engine: AsyncEngine = create_async_engine(
+            url.get_secret_value(),
+            pool_size=pool_size,
+            max_overflow=pool_size,
+            pool_pre_ping=True,
+            pool_timeout=10,
+            connect_args={"timeout": 5, "command_timeout": 30},
+            hide_parameters=True,
+        )
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[AsyncSession]:
+        """A session that commits at the end, or rolls back if an exception leaves the block.
+
+        Never await a network call inside.
+
+        Raises:
+            ServiceUnavailable: the server is away; nothing was committed unless the connection broke in the commit.
+        """
+        try:
+            async with AsyncSession(self.engine, expire_on_commit=False) as session, session.begin():
+                yield session
+        except (OSError, TimeoutError) as error:
+            raise ServiceUnavailable("PostgreSQL", type(error).__name__) from error
+        except (OperationalError, InterfaceError) as error:
+            raise ServiceUnavailable("PostgreSQL", type(error.orig).__name__) from error
+        except DBAPIError as error:
+            if error.connection_invalidated or _is_shutdown(error):
+                raise ServiceUnavailable("PostgreSQL", type(error.orig).__name__) from error
+            raise
+
+    async def is_ready(self) -> bool:
+        """Whether a query is answered."""
+        try:
+            async with self.transaction() as session:
+                await session.exec(text("SELECT 1"))  # type: ignore[call-overload]
+        except ServiceUnavailable:
+            return False
+        return True
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self.engine.dispose()
+
+
+def _is_shutdown(error: DBAPIError) -> bool:
+    # Class 57P: the server is shutting down, crashed, or does not accept connections yet; 53300: no connection free.
+    state = getattr(error.orig, "sqlstate", None) or ""
+    return state.startswith(("57P", "08")) or state == "53300"

@@ -1,0 +1,22 @@
+"""The inbox: whether a message is new to a consumer, decided in the transaction of its effects."""
+
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy.dialects.postgresql import insert
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from stoker_shared.outbox.tables import ProcessedMessage
+
+__all__ = ["ProcessedMessage", "first_time"]
+
+
+async def first_time(session: AsyncSession, *, consumer: str, event_id: UUID, now: datetime) -> bool:
+    """Record the message and tell whether this consumer meets it for the first time."""
+    statement = (
+        insert(ProcessedMessage)
+        .values(consumer=consumer, event_id=event_id, processed_at=now)
+        .on_conflict_do_nothing()
+        .returning(ProcessedMessage.event_id)  # type: ignore[arg-type]
+    )
+    return (await session.exec(statement)).first() is not None  # type: ignore[call-overload]

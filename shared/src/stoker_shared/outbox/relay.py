@@ -1,0 +1,169 @@
+"""The relay: sends what the outbox holds, and sends it again if a broker comes back with less than it had."""
+
+import asyncio
+import json
+from collections import defaultdict
+from datetime import timedelta
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict
+
+from stoker_shared.bus.publishing import Acknowledgement, JetStreamPublisher
+from stoker_shared.clock import Clock
+from stoker_shared.database.engine import Database
+from stoker_shared.errors import TransientError
+from stoker_shared.logging import get_logger
+from stoker_shared.outbox.repository import ClaimedMessage, OutboxRepository, Watermark
+
+logger = get_logger(__name__)
+
+
+class RelaySettings(BaseModel):
+    """How the relay paces itself."""
+
+    model_config = ConfigDict(frozen=True)
+
+    batch_size: int = 100
+    lease: timedelta = timedelta(seconds=30)
+    idle_poll: timedelta = timedelta(seconds=1)
+    broker_check: timedelta = timedelta(seconds=10)
+    # Far beyond the broker's fsync window (2 minutes at worst): what it may lose can still be fed again.
+    keep_published: timedelta = timedelta(minutes=30)
+    # Longer than events live in the broker's stream, so no redelivery can outlive the memory of it.
+    keep_processed: timedelta = timedelta(days=31)
+    sweep: timedelta = timedelta(minutes=1)
+
+
+class Relay:
+    """Runs beside a service. `wake` after a commit makes it send at once; without it the poll finds the row."""
+
+    def __init__(
+        self, database: Database, publisher: JetStreamPublisher, *, clock: Clock, settings: RelaySettings | None = None
+    ) -> None:
+        self._database = database
+        self._publisher = publisher
+        self._clock = clock
+        self._settings = settings or RelaySettings()
+        self._rows = OutboxRepository()
+        self._awake = asyncio.Event()
+        self._checked_at = clock.now() - self._settings.broker_check
+        self._swept_at = clock.now()
+
+    def wake(self) -> None:
+        """There is something to send."""
+        self._awake.set()
+
+    def broker_returned(self) -> None:
+        """The connection was lost and is back: look at once whether the broker lost messages."""
+        self._checked_at = self._clock.now() - self._settings.broker_check
+        self._awake.set()
+
+    async def run(self) -> None:
+        """Send until cancelled."""
+        while True:
+            self._awake.clear()
+            try:
+                sent = await self.send_pending()
+                await self._housekeeping()
+            except TransientError as error:
+                logger.warning("outbox relay waits", reason=error.detail)
+                sent = 0
+            if sent == 0:
+                await self._sleep()
+
+    async def send_pending(self) -> int:
+        """Claim one batch and send it. Returns how many messages the broker acknowledged."""
+        async with self._database.transaction() as session:
+            token, claimed = await self._rows.claim(
+                session, now=self._clock.now(), lease=self._settings.lease, limit=self._settings.batch_size
+            )
+        if not claimed:
+            return 0
+        published = await self._publish(claimed)
+        await self._record(token, published)
+        if len(published) < len(claimed):
+            logger.warning("outbox messages not acknowledged", missing=len(claimed) - len(published))
+        return len(published)
+
+    async def _record(self, token: UUID, published: list[tuple[int, str, int]]) -> None:
+        async with self._database.transaction() as session:
+            await self._rows.mark_published(session, token=token, published=published, now=self._clock.now())
+            await self._rows.release(session, token=token)
+
+    async def check_broker(self) -> int:
+        """Compare each stream with how far it had come; queue lost messages again. Returns how many."""
+        refed = 0
+        for stream in await self._publisher.stream_names():
+            state = await self._publisher.stream_state(stream)
+            seen = Watermark(created_at=state.created_at, last_sequence=state.last_sequence)
+            async with self._database.transaction() as session:
+                before = await self._rows.watermark(session, stream=stream)
+                if before is not None:
+                    refed += await self._refeed_lost(session, stream=stream, before=before, seen=seen)
+                await self._rows.set_watermark(session, stream=stream, watermark=seen)
+        return refed
+
+    async def _refeed_lost(self, session: object, *, stream: str, before: Watermark, seen: Watermark) -> int:
+        is_another_stream = seen.created_at != before.created_at
+        if not is_another_stream and seen.last_sequence >= before.last_sequence:
+            return 0
+        after = 0 if is_another_stream else seen.last_sequence
+        refed = await self._rows.refeed(session, stream=stream, after=after)  # type: ignore[arg-type]
+        logger.error(
+            "broker came back with less",
+            stream=stream,
+            had=before.last_sequence,
+            has=seen.last_sequence,
+            recreated=is_another_stream,
+            refed=refed,
+        )
+        return refed
+
+    async def _publish(self, claimed: list[ClaimedMessage]) -> list[tuple[int, str, int]]:
+        by_key: dict[str, list[ClaimedMessage]] = defaultdict(list)
+        for message in claimed:
+            by_key[message.ordering_key].append(message)
+        results = await asyncio.gather(*(self._publish_in_order(messages) for messages in by_key.values()))
+        return [item for result in results for item in result]
+
+    async def _publish_in_order(self, messages: list[ClaimedMessage]) -> list[tuple[int, str, int]]:
+        published: list[tuple[int, str, int]] = []
+        for message in messages:
+            try:
+                acknowledgement = await self._send(message)
+            except TransientError as error:
+                # Unknown whether it is stored: nothing of this key may overtake it.
+                logger.warning("publish not confirmed", subject=message.subject, reason=error.detail)
+                return published
+            published.append((message.id, acknowledgement.stream, acknowledgement.sequence))
+        return published
+
+    async def _send(self, message: ClaimedMessage) -> Acknowledgement:
+        return await self._publisher.publish(
+            message.subject,
+            json.dumps(message.payload).encode(),
+            message_id=str(message.event_id),
+            headers=message.headers,
+        )
+
+    async def _housekeeping(self) -> None:
+        now = self._clock.now()
+        if now - self._checked_at >= self._settings.broker_check:
+            self._checked_at = now
+            if await self.check_broker():
+                self._awake.set()
+        if now - self._swept_at >= self._settings.sweep:
+            self._swept_at = now
+            async with self._database.transaction() as session:
+                await self._rows.sweep(
+                    session,
+                    published_before=now - self._settings.keep_published,
+                    processed_before=now - self._settings.keep_processed,
+                )
+
+    async def _sleep(self) -> None:
+        try:
+            async with asyncio.timeout(self._settings.idle_poll.total_seconds()):
+                await self._awake.wait()
+        except TimeoutError:
+            return

@@ -1,0 +1,184 @@
+"""What the dataset gateway answers: uploads, facts about datasets, download tokens, artifacts."""
+
+from datetime import timedelta
+from typing import Annotated, Literal
+
+from pydantic import AwareDatetime, Field, StringConstraints
+
+from stoker_shared.identifiers import Identifier
+from stoker_shared.messages import Message
+from stoker_shared.recipe import DataFormat
+from stoker_shared.rpc.contract import Empty, Rpc
+
+SERVICE = "dataset_gateway"
+
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+DatasetState = Literal["uploading", "stored", "rejected"]
+
+
+class OpenUpload(Message):
+    """A user wants to upload a file with this content."""
+
+    owner: str
+    name: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
+    filename: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=255)]
+    size_bytes: int = Field(ge=0)
+    sha256: Sha256
+
+
+class UploadOpened(Message):
+    """Where to send the bytes. If the owner has stored the same content before, nothing needs to be sent."""
+
+    dataset_version_id: Identifier
+    already_stored: bool
+    upload_url: str | None = None
+    upload_token: str | None = None
+    expires_at: AwareDatetime | None = None
+
+
+class RowFault(Message):
+    """One thing that is wrong with one row. Lines count from 1; 0 means the file as a whole."""
+
+    line: int
+    column: str = ""
+    code: str
+    message: str
+    excerpt: str = ""
+
+
+class DatasetStatistics(Message):
+    """Figures over all rows. Characters, since the tokenizer is known only with the recipe."""
+
+    rows: int = 0
+    characters_p50: int = 0
+    characters_p95: int = 0
+    characters_max: int = 0
+    characters_total: int = 0
+    duplicate_rows: int = 0
+    empty_turns: int = 0
+
+
+class DatasetFacts(Message):
+    """All that is known of one dataset version."""
+
+    dataset_version_id: Identifier
+    owner: str
+    name: str
+    filename: str
+    state: DatasetState
+    sha256: Sha256
+    size_bytes: int
+    created_at: AwareDatetime
+    data_format: DataFormat | None = None
+    fits_methods: list[str] = Field(default_factory=list)
+    statistics: DatasetStatistics = DatasetStatistics()
+    faults_total: int = 0
+    fault_counts: dict[str, int] = Field(default_factory=dict)
+    faults: list[RowFault] = Field(default_factory=list, description="The first ones; faults_total counts all")
+    sample: str = ""
+
+
+class DescribeDataset(Message):
+    """Ask for one version; `not_found` if it belongs to somebody else."""
+
+    owner: str
+    dataset_version_id: Identifier
+
+
+class ListDatasets(Message):
+    """Ask for the newest versions of an owner."""
+
+    owner: str
+    limit: int = Field(default=100, ge=1, le=1000)
+
+
+class DatasetList(Message):
+    """Newest first."""
+
+    datasets: list[DatasetFacts]
+
+
+class MintDownload(Message):
+    """Let one attempt fetch one dataset version and store artifacts.
+
+    May be called again for the same attempt (a deployer that lost the answer): each call adds a download token and
+    a job token, all of which end with the attempt.
+    """
+
+    job_id: Identifier
+    attempt: int = Field(ge=1)
+    owner: str
+    dataset_version_id: Identifier
+    job_token_sha256: Sha256
+    download_lifetime_seconds: int = Field(default=7200, ge=60)
+    job_token_expires_at: AwareDatetime
+
+
+class DownloadMinted(Message):
+    """The URL with its token, told once and stored nowhere."""
+
+    download_url: str
+    sha256: Sha256
+    size_bytes: int
+    filename: str
+    data_format: DataFormat
+    expires_at: AwareDatetime
+
+
+class RevokeAttempt(Message):
+    """The attempt is over: its tokens open nothing any more. Unknown attempts are no error."""
+
+    job_id: Identifier
+    attempt: int = Field(ge=1)
+
+
+class ListArtifacts(Message):
+    """What a job has stored; of all attempts, or of one."""
+
+    owner: str
+    job_id: Identifier
+    attempt: int | None = None
+
+
+class ArtifactFacts(Message):
+    """One stored file."""
+
+    artifact_id: Identifier
+    job_id: Identifier
+    attempt: int
+    name: str
+    sha256: Sha256
+    size_bytes: int
+    created_at: AwareDatetime
+
+
+class ArtifactList(Message):
+    """Sorted by name."""
+
+    artifacts: list[ArtifactFacts]
+
+
+class OpenArtifact(Message):
+    """A user wants to fetch one file."""
+
+    owner: str
+    artifact_id: Identifier
+
+
+class ArtifactOpened(Message):
+    """A URL that works until `expires_at`, for this file alone."""
+
+    artifact: ArtifactFacts
+    download_url: str
+    expires_at: AwareDatetime
+
+
+OPEN_UPLOAD = Rpc(SERVICE, "open_upload", OpenUpload, UploadOpened, callers=("api",))
+DESCRIBE = Rpc(SERVICE, "describe", DescribeDataset, DatasetFacts, callers=("api", "deployer"))
+LIST = Rpc(SERVICE, "list", ListDatasets, DatasetList, callers=("api",))
+MINT = Rpc(SERVICE, "mint", MintDownload, DownloadMinted, callers=("deployer",), timeout=timedelta(seconds=10))
+REVOKE = Rpc(SERVICE, "revoke", RevokeAttempt, Empty, callers=("deployer",), timeout=timedelta(seconds=10))
+LIST_ARTIFACTS = Rpc(SERVICE, "list_artifacts", ListArtifacts, ArtifactList, callers=("api", "deployer"))
+OPEN_ARTIFACT = Rpc(SERVICE, "open_artifact", OpenArtifact, ArtifactOpened, callers=("api",))
+
+DATASET_GATEWAY = (OPEN_UPLOAD, DESCRIBE, LIST, MINT, REVOKE, LIST_ARTIFACTS, OPEN_ARTIFACT)

@@ -1,0 +1,116 @@
+"""What the deployer answers: offers, facts about base models, health of providers, raw machine logs."""
+
+from datetime import timedelta
+
+from pydantic import Field
+
+from stoker_shared.identifiers import Identifier
+from stoker_shared.messages import Message
+from stoker_shared.money import NonNegativeMicroUsd
+from stoker_shared.rpc.contract import Rpc
+
+SERVICE = "deployer"
+
+
+class OffersQuery(Message):
+    """Ask what can be rented now; None means any."""
+
+    provider: str | None = None
+    gpu_type: str | None = None
+    gpu_count: int | None = None
+
+
+class Offer(Message):
+    """One machine type at one provider and place, now. `vram_bytes` is per GPU, None for a machine without GPU."""
+
+    provider: str
+    gpu_type: str
+    gpu_count: int
+    place: str = ""
+    vram_bytes: int | None = None
+    memory_bytes: int | None = None
+    price_micro_usd_per_hour: NonNegativeMicroUsd
+    is_available: bool = True
+
+
+class ProviderFault(Message):
+    """A provider that could not be asked, and why."""
+
+    provider: str
+    code: str
+    detail: str
+    next_step: str = ""
+
+
+class OfferList(Message):
+    """Cheapest first. `faults` names providers whose offers are missing."""
+
+    offers: list[Offer]
+    faults: list[ProviderFault] = Field(default_factory=list)
+
+
+class InspectModel(Message):
+    """Ask a provider's machines about a base model. `model_not_found` if it cannot be resolved there."""
+
+    provider: str
+    name_or_path: str
+
+
+class ModelFacts(Message):
+    """What the model's own configuration says."""
+
+    name_or_path: str
+    architecture: str
+    parameters: int
+    hidden_size: int
+    layers: int
+    attention_heads: int
+    key_value_heads: int
+    intermediate_size: int
+    vocabulary: int
+    max_position: int
+    has_chat_template: bool
+    weights_bytes: int
+
+
+class HealthQuery(Message):
+    """Ask whether providers can be used."""
+
+
+class ProviderHealth(Message):
+    """One configured provider."""
+
+    provider: str
+    is_usable: bool
+    detail: str = ""
+    next_step: str = ""
+
+
+class ProvidersHealth(Message):
+    """All configured providers."""
+
+    providers: list[ProviderHealth]
+
+
+class MachineLogsQuery(Message):
+    """Ask for what the provider itself kept of a machine's output, from a byte offset."""
+
+    owner: str
+    job_id: Identifier
+    attempt: int | None = None
+    offset: int = Field(default=0, ge=0)
+
+
+class MachineLogs(Message):
+    """A piece of output; ask on from `next_offset`."""
+
+    text: str
+    next_offset: int
+
+
+OFFERS = Rpc(SERVICE, "offers", OffersQuery, OfferList, callers=("api",), timeout=timedelta(seconds=15))
+INSPECT_MODEL = Rpc(SERVICE, "inspect_model", InspectModel, ModelFacts, callers=("api",), timeout=timedelta(seconds=30))
+HEALTH = Rpc(SERVICE, "health", HealthQuery, ProvidersHealth, callers=("api",), timeout=timedelta(seconds=15))
+LOGS = Rpc(SERVICE, "logs", MachineLogsQuery, MachineLogs, callers=("api",), timeout=timedelta(seconds=15))
+
+DEPLOYER = (OFFERS, INSPECT_MODEL, HEALTH, LOGS)

@@ -1,0 +1,180 @@
+"""What the metrics service answers: admission of attempts, what a pod last said, points and log lines."""
+
+from datetime import timedelta
+from typing import Literal
+
+from pydantic import AwareDatetime, Field
+
+from stoker_shared.identifiers import Identifier
+from stoker_shared.messages import Message
+from stoker_shared.rpc.contract import Empty, Rpc
+from stoker_shared.rpc.dataset_gateway import RevokeAttempt, Sha256
+
+SERVICE = "metrics"
+
+Phase = Literal["preparing", "training", "saving"]
+
+
+class AdmitAttempt(Message):
+    """Accept reports of this attempt under this token. May be called again with another token."""
+
+    job_id: Identifier
+    attempt: int = Field(ge=1)
+    owner: str
+    job_token_sha256: Sha256
+    expires_at: AwareDatetime
+
+
+class ReportRequest(Message):
+    """Ask what the pod of an attempt last said."""
+
+    job_id: Identifier
+    attempt: int = Field(ge=1)
+
+
+class ExitFacts(Message):
+    """How the trainer says it ended."""
+
+    at: AwareDatetime
+    exit_code: int
+    reason: str
+    message: str = ""
+    last_lines: list[str] = Field(default_factory=list)
+    summary: dict[str, float | None] = Field(default_factory=dict)
+
+
+class AttemptReport(Message):
+    """The latest word of a pod. All empty if it has not spoken yet."""
+
+    job_id: Identifier
+    attempt: int
+    phase: Phase | None = None
+    last_heard_at: AwareDatetime | None = None
+    last_progress_at: AwareDatetime | None = Field(default=None, description="When the step last rose")
+    step: int = 0
+    total_steps: int = 0
+    seconds_left: float | None = None
+    tokens_per_second: float | None = None
+    latest_values: dict[str, float | None] = Field(default_factory=dict)
+    exit: ExitFacts | None = None
+
+
+class PointsQuery(Message):
+    """Ask for metric points of a job in order; `attempt` None means the latest attempt that has any."""
+
+    owner: str
+    job_id: Identifier
+    attempt: int | None = None
+    after_sequence: int = 0
+    limit: int = Field(default=1000, ge=1, le=10_000)
+
+
+class Point(Message):
+    """Values at one step."""
+
+    sequence: int
+    step: int
+    at: AwareDatetime
+    values: dict[str, float | None]
+
+
+class Points(Message):
+    """Points in order of sequence."""
+
+    attempt: int
+    points: list[Point]
+
+
+class LinesQuery(Message):
+    """Ask for log lines in order."""
+
+    owner: str
+    job_id: Identifier
+    attempt: int | None = None
+    after_sequence: int = 0
+    limit: int = Field(default=1000, ge=1, le=10_000)
+
+
+class Line(Message):
+    """One line of output."""
+
+    sequence: int
+    at: AwareDatetime
+    stream: str
+    text: str
+
+
+class Lines(Message):
+    """Lines in order of sequence."""
+
+    attempt: int
+    lines: list[Line]
+
+
+class MetricsBatch(Message):
+    """What travels on `tel.<job_id>.metrics`."""
+
+    job_id: Identifier
+    attempt: int
+    points: list[Point]
+
+
+class LogBatch(Message):
+    """What travels on `tel.<job_id>.logs`."""
+
+    job_id: Identifier
+    attempt: int
+    lines: list[Line]
+
+
+class Heartbeat(Message):
+    """What travels on `tel.<job_id>.heartbeat`."""
+
+    job_id: Identifier
+    attempt: int
+    sequence: int
+    at: AwareDatetime
+    received_at: AwareDatetime
+    phase: Phase
+    step: int = 0
+    total_steps: int = 0
+    seconds_left: float | None = None
+    tokens_per_second: float | None = None
+
+
+class Alert(Message):
+    """What travels on `tel.<job_id>.alert`."""
+
+    job_id: Identifier
+    attempt: int
+    sequence: int
+    at: AwareDatetime
+    level: Literal["warning", "error"]
+    code: str
+    message: str
+
+
+class Exit(Message):
+    """What travels on `tel.<job_id>.exit`."""
+
+    job_id: Identifier
+    attempt: int
+    sequence: int
+    facts: ExitFacts
+
+
+class Control(Message):
+    """What a pod is told in the answer to each report."""
+
+    action: Literal["continue", "checkpoint", "stop"] = "continue"
+    reason: str | None = None
+    deadline: AwareDatetime | None = None
+
+
+ADMIT = Rpc(SERVICE, "admit", AdmitAttempt, Empty, callers=("deployer",), timeout=timedelta(seconds=10))
+REVOKE = Rpc(SERVICE, "revoke", RevokeAttempt, Empty, callers=("deployer",), timeout=timedelta(seconds=10))
+REPORT = Rpc(SERVICE, "report", ReportRequest, AttemptReport, callers=("deployer", "api"))
+POINTS = Rpc(SERVICE, "points", PointsQuery, Points, callers=("api",))
+LINES = Rpc(SERVICE, "lines", LinesQuery, Lines, callers=("api",))
+
+METRICS = (ADMIT, REVOKE, REPORT, POINTS, LINES)

@@ -1,0 +1,45 @@
+"""Making and running the HTTP application of a service."""
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+
+import uvicorn
+from fastapi import FastAPI
+
+from stoker_shared.web.health import ReadinessCheck, health_router
+from stoker_shared.web.problems import Problem, install_problem_handlers
+from stoker_shared.web.tracing import TraceMiddleware
+
+Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None] | AsyncIterator[None]]
+
+
+def create_application(
+    *, title: str, description: str, lifespan: Lifespan, checks: Mapping[str, ReadinessCheck], version: str = "0.1.0"
+) -> FastAPI:
+    """A FastAPI application with problem details, trace ids and health routes."""
+    application = FastAPI(
+        title=title,
+        description=description,
+        version=version,
+        lifespan=lifespan,  # type: ignore[arg-type]
+        responses={"default": {"model": Problem, "description": "What is wrong, and what to do"}},
+    )
+    install_problem_handlers(application)
+    application.add_middleware(TraceMiddleware)
+    application.include_router(health_router(checks))
+    return application
+
+
+def serve(application: FastAPI, *, host: str, port: int) -> None:
+    """Run until SIGTERM or SIGINT; open requests get a few seconds to end."""
+    uvicorn.run(
+        application,
+        host=host,
+        port=port,
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=5,
+        server_header=False,
+        loop="uvloop",
+        http="httptools",
+    )

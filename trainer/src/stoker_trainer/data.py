@@ -1,0 +1,184 @@
+"""Checking rows against the format, and splitting off the held-out ones."""
+
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from stoker_trainer.config import DataFormatName, HeldOutConfig
+from stoker_trainer.errors import DatasetMethodMismatch, DatasetUnreadable
+from stoker_trainer.rows import read_rows
+
+MAX_FAULTS_SHOWN = 20
+ROLES = frozenset({"system", "developer", "user", "assistant", "tool"})
+COLUMNS: dict[DataFormatName, tuple[str, ...]] = {
+    "messages": ("messages",),
+    "prompt_completion": ("prompt", "completion"),
+    "text": ("text",),
+}
+FOREIGN_SHAPES: tuple[tuple[frozenset[str], str], ...] = (
+    (frozenset({"chosen", "rejected"}), "this is preference data (DPO, reward); SFT needs one answer per row"),
+    (frozenset({"prompt", "completion", "label"}), "this is KTO data; remove bad answers and the label column"),
+    (frozenset({"instruction", "output"}), "this is Alpaca data; rename to prompt and completion"),
+    (frozenset({"question", "answer"}), "rename question to prompt and answer to completion"),
+    (frozenset({"conversations"}), "this is ShareGPT data; rename to messages with role and content"),
+    (frozenset({"messages"}), "these rows are messages; set data.format to messages"),
+    (frozenset({"prompt", "completion"}), "these rows are prompt and completion; set data.format accordingly"),
+    (frozenset({"text"}), "these rows are text; set data.format to text"),
+    (frozenset({"prompt"}), "there are prompts but no answers; SFT needs a completion in each row"),
+)
+"""Columns of other formats and what to do about them; the first match speaks."""
+
+
+class RowFault(Exception):  # noqa: N818 - a fact about one row, never seen outside this module
+    """What is wrong with one row."""
+
+
+@dataclass
+class DataFacts:
+    """What the check found. `notes` are no errors but worth a warning."""
+
+    rows: int = 0
+    is_conversational: bool = False
+    notes: dict[str, int] = field(default_factory=dict)
+
+    def note(self, text: str) -> None:
+        """Count one more row of which `text` is true."""
+        self.notes[text] = self.notes.get(text, 0) + 1
+
+
+def check_rows(path: Path, *, data_format: DataFormatName) -> DataFacts:
+    """Read the whole file once and check every row.
+
+    Raises DatasetUnreadable (not parseable) or DatasetMethodMismatch (parseable, but not what the format
+    needs) with up to 20 faults and their lines.
+    """
+    facts = DataFacts()
+    faults: list[str] = []
+    for place, values in read_rows(path):
+        try:
+            cleaned = clean_row(values, data_format=data_format, facts=facts)
+            _same_shape_as_first(cleaned, facts)
+        except RowFault as fault:
+            faults.append(f"{place}: {fault}")
+            if len(faults) >= MAX_FAULTS_SHOWN:
+                break
+        facts.rows += 1
+    if faults:
+        raise DatasetMethodMismatch(_fault_text(path, data_format=data_format, faults=faults))
+    if facts.rows == 0:
+        raise DatasetUnreadable(f"{path.name} has no rows")
+    return facts
+
+
+def clean_rows(path: str, data_format: DataFormatName, fingerprint: str) -> Iterator[dict[str, Any]]:  # noqa: ARG001
+    """The checked rows with only the columns that are trained on.
+
+    `fingerprint` is not used here: it keys the cache of `datasets`, which would not notice new content.
+    """
+    for _, values in read_rows(Path(path)):
+        yield clean_row(values, data_format=data_format, facts=DataFacts())
+
+
+def split_indices(rows: int, *, held_out: HeldOutConfig) -> tuple[list[int], list[int]]:
+    """Row numbers for training and for the held-out set: seeded, disjoint, together all rows, both sorted.
+
+    At least one row stays for training; with one row, or fraction 0, nothing is held out.
+    """
+    if held_out.fraction == 0 or rows < 2:
+        return list(range(rows)), []
+    count = min(held_out.max_rows, max(1, round(rows * held_out.fraction)), rows - 1)
+    chosen = set(random.Random(held_out.seed).sample(range(rows), count))  # noqa: S311 - repeatable on purpose
+    return [row for row in range(rows) if row not in chosen], sorted(chosen)
+
+
+def clean_row(values: dict[str, Any], *, data_format: DataFormatName, facts: DataFacts) -> dict[str, Any]:
+    """The row's training columns. Raises RowFault."""
+    missing = [name for name in COLUMNS[data_format] if name not in values]
+    if missing:
+        raise RowFault(_missing_text(missing, values))
+    return _CLEANERS[data_format](values, facts)
+
+
+def _clean_messages(values: dict[str, Any], facts: DataFacts) -> dict[str, Any]:
+    messages = _turns(values["messages"], "messages")
+    if not any(turn["role"] == "assistant" for turn in messages):
+        raise RowFault("messages has no assistant turn, so there is nothing to learn")
+    if messages[-1]["role"] != "assistant":
+        facts.note("the last turn is not the assistant's")
+    return {"messages": messages}
+
+
+def _clean_prompt_completion(values: dict[str, Any], _facts: DataFacts) -> dict[str, Any]:
+    prompt, completion = values["prompt"], values["completion"]
+    if isinstance(prompt, str) != isinstance(completion, str):
+        raise RowFault("prompt and completion must both be text or both be lists of turns")
+    if isinstance(prompt, str):
+        return {"prompt": _text(prompt, "prompt"), "completion": _text(completion, "completion")}
+    return {"prompt": _turns(prompt, "prompt"), "completion": _turns(completion, "completion")}
+
+
+def _clean_text(values: dict[str, Any], _facts: DataFacts) -> dict[str, Any]:
+    return {"text": _text(values["text"], "text")}
+
+
+_CLEANERS: dict[DataFormatName, Callable[[dict[str, Any], DataFacts], dict[str, Any]]] = {
+    "messages": _clean_messages,
+    "prompt_completion": _clean_prompt_completion,
+    "text": _clean_text,
+}
+
+
+def _turns(value: object, column: str) -> list[dict[str, str]]:
+    if not isinstance(value, list):
+        raise RowFault(f"{column} must be a list of turns, found {_kind(value)}")
+    if not value:
+        raise RowFault(f"{column} is an empty list")
+    return [_turn(turn, f"{column}[{number}]") for number, turn in enumerate(value)]
+
+
+def _turn(turn: object, place: str) -> dict[str, str]:
+    if not isinstance(turn, dict):
+        raise RowFault(f"{place} must be an object with role and content, found {_kind(turn)}")
+    if turn.get("tool_calls"):
+        raise RowFault(f"{place} has tool_calls, which this trainer does not train on; write them as content")
+    role = turn.get("role")
+    if role not in ROLES:
+        raise RowFault(f"{place}.role must be one of {', '.join(sorted(ROLES))}, found {role!r:.40}")
+    if isinstance(turn.get("content"), list):
+        raise RowFault(f"{place}.content is a list of parts; only text is trained on, join the parts to one text")
+    return {"role": role, "content": _text(turn.get("content"), f"{place}.content")}
+
+
+def _text(value: object, column: str) -> str:
+    if not isinstance(value, str):
+        raise RowFault(f"{column} must be text, found {_kind(value)}")
+    if not value.strip():
+        raise RowFault(f"{column} is empty")
+    return value
+
+
+def _kind(value: object) -> str:
+    return "nothing (null)" if value is None else type(value).__name__
+
+
+def _missing_text(missing: list[str], values: dict[str, Any]) -> str:
+    advice = next((text for columns, text in FOREIGN_SHAPES if columns <= values.keys()), None)
+    found = ", ".join(sorted(values)[:10]) or "none"
+    text = f"{' and '.join(missing)} missing (columns: {found:.200})"
+    return f"{text}; {advice}" if advice else text
+
+
+def _same_shape_as_first(cleaned: dict[str, Any], facts: DataFacts) -> None:
+    is_conversational = isinstance(next(iter(cleaned.values())), list)
+    if facts.rows == 0:
+        facts.is_conversational = is_conversational
+    elif is_conversational != facts.is_conversational:
+        raise RowFault("the first row is of the other kind (text or lists of turns); all rows must be alike")
+
+
+def _fault_text(path: Path, *, data_format: DataFormatName, faults: list[str]) -> str:
+    more = " (and perhaps more)" if len(faults) >= MAX_FAULTS_SHOWN else ""
+    listed = "\n".join(f"  {fault}" for fault in faults)
+    return f"{path.name} does not fit method sft with format {data_format}: {len(faults)} bad rows{more}\n{listed}"
