@@ -2,10 +2,9 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 
 import structlog
-from faststream import Context
 from faststream.nats import JStream, NatsMessage, PullSub
 from pydantic import TypeAdapter, ValidationError
 
@@ -53,7 +52,7 @@ def consume(
         inbox_prefix=bus.pull_inbox_prefix,
         no_reply=True,
     )
-    async def receive(raw: Annotated[NatsMessage, Context("message")]) -> None:
+    async def receive(raw: NatsMessage) -> None:
         with structlog.contextvars.bound_contextvars(trace_id=enter_trace(raw.headers.get(TRACEPARENT_HEADER))):
             metadata = raw.raw_message.metadata
             context = MessageContext(

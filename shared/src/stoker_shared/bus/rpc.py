@@ -1,10 +1,9 @@
 """Questions and answers over NATS request and reply, with errors that cross the wire whole."""
 
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Any
+from typing import Any
 
 import structlog
-from faststream import Context
 from faststream.nats import NatsMessage
 from nats.errors import Error as NatsError
 from nats.errors import NoRespondersError
@@ -79,7 +78,7 @@ def answer(bus: Bus, rpc: Rpc[RequestT, ResponseT], handler: Callable[[RequestT]
     """Answer a question. Replicas of the service share the questions; a `StokerError` travels back as a fault."""
 
     @bus.broker.subscriber(rpc.subject, queue=rpc.service, max_workers=32)
-    async def receive(raw: Annotated[NatsMessage, Context("message")]) -> bytes:
+    async def receive(raw: NatsMessage) -> bytes:
         with structlog.contextvars.bound_contextvars(trace_id=enter_trace(raw.headers.get(TRACEPARENT_HEADER))):
             reply = await _reply(rpc, raw.body, handler)
             return reply.model_dump_json().encode()
