@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from stoker_shared.errors import ConfigurationInvalid
 
@@ -48,9 +48,14 @@ def read_settings(settings: type[SettingsT], environment: Mapping[str, str] | No
             next_step="Set these environment variables and start again.",
             fields=faults,
         ) from None  # the original carries the values, which may be secrets
+    except SettingsError as error:  # a list or an object that is not JSON; the words name the field, not the value
+        raise ConfigurationInvalid(
+            f"Settings cannot be used ({settings.__name__}): {error}.",
+            next_step="Write lists and objects in environment variables as JSON.",
+        ) from None
 
 
-def _from_mapping(settings: type[BaseSettings], environment: Mapping[str, str]) -> dict[str, str]:
+def _from_mapping(settings: type[BaseSettings], environment: Mapping[str, str]) -> dict[str, Any]:
     prefix = str(settings.model_config.get("env_prefix", ""))
     return {
         name: environment[key] for name in settings.model_fields if (key := f"{prefix}{name}".upper()) in environment

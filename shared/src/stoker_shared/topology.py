@@ -7,7 +7,7 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True)
 class StreamSpec:
-    """One stream. `retention` "workqueue" drops a message when it is acknowledged, "limits" keeps it until `max_age`."""
+    """One stream. `retention` "workqueue" drops a message when it is acknowledged, "limits" keeps it for `max_age`."""
 
     name: str
     subjects: tuple[str, ...]

@@ -4,6 +4,7 @@ from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy.dialects.postgresql import insert
+from sqlmodel import col
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from stoker_shared.outbox.tables import ProcessedMessage
@@ -17,6 +18,6 @@ async def first_time(session: AsyncSession, *, consumer: str, event_id: UUID, no
         insert(ProcessedMessage)
         .values(consumer=consumer, event_id=event_id, processed_at=now)
         .on_conflict_do_nothing()
-        .returning(ProcessedMessage.event_id)  # type: ignore[arg-type]
+        .returning(col(ProcessedMessage.event_id))
     )
-    return (await session.exec(statement)).first() is not None  # type: ignore[call-overload]
+    return (await session.exec(statement)).first() is not None

@@ -34,7 +34,8 @@ WHERE id IN (
 RETURNING id, event_id, subject, ordering_key, payload, headers
 """)
 _MARK = text("""
-UPDATE outbox SET published_at = :now, stream = :stream, stream_sequence = :sequence, claim_token = NULL, claimed_until = NULL
+UPDATE outbox
+SET published_at = :now, stream = :stream, stream_sequence = :sequence, claim_token = NULL, claimed_until = NULL
 WHERE id = :id AND claim_token = :token
 """)
 _RELEASE = text(

@@ -26,10 +26,10 @@ class OutboxMessage(SQLModel, table=True):
     ordering_key: str
     payload: dict[str, Any] = Field(sa_type=JSONB)
     headers: dict[str, str] = Field(sa_type=JSONB)
-    created_at: datetime = Field(sa_type=UtcColumn)  # type: ignore[call-overload]
-    claimed_until: datetime | None = Field(default=None, sa_type=UtcColumn)  # type: ignore[call-overload]
+    created_at: datetime = Field(sa_type=UtcColumn)
+    claimed_until: datetime | None = Field(default=None, sa_type=UtcColumn)
     claim_token: UUID | None = None
-    published_at: datetime | None = Field(default=None, sa_type=UtcColumn)  # type: ignore[call-overload]
+    published_at: datetime | None = Field(default=None, sa_type=UtcColumn)
     stream: str | None = None
     stream_sequence: int | None = Field(default=None, sa_type=sa.BigInteger)
 
@@ -41,7 +41,7 @@ class ProcessedMessage(SQLModel, table=True):
 
     consumer: str = Field(primary_key=True)
     event_id: UUID = Field(primary_key=True)
-    processed_at: datetime = Field(sa_type=UtcColumn)  # type: ignore[call-overload]
+    processed_at: datetime = Field(sa_type=UtcColumn)
 
 
 class BrokerWatermark(SQLModel, table=True):
@@ -50,7 +50,7 @@ class BrokerWatermark(SQLModel, table=True):
     __tablename__ = "broker_watermark"
 
     stream: str = Field(primary_key=True)
-    created_at: datetime = Field(sa_type=UtcColumn)  # type: ignore[call-overload]
+    created_at: datetime = Field(sa_type=UtcColumn)
     last_sequence: int = Field(sa_type=sa.BigInteger)
 
 

@@ -25,7 +25,7 @@ class FieldFault(BaseModel):
 
 
 class Problem(BaseModel):
-    """What every error answer holds. `code` is stable; `next_step` says what to do; quote `trace_id` to the operator."""
+    """What every error answer holds. `code` is stable, `next_step` says what to do, `trace_id` is for the operator."""
 
     type: str = "about:blank"
     title: str
@@ -80,9 +80,12 @@ def install_problem_handlers(application: FastAPI) -> None:
     async def on_http_exception(_request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)  # noqa: S101
         problem = Problem(
-            title=str(error.detail), status=error.status_code, detail=str(error.detail), code=f"http_{error.status_code}",
+            title=str(error.detail),
+            status=error.status_code,
+            detail=str(error.detail),
+            code=f"http_{error.status_code}",
             trace_id=current_trace_id(),
-        )  # fmt: skip
+        )
         return JSONResponse(
             problem.model_dump(), status_code=error.status_code, media_type=PROBLEM_MEDIA_TYPE, headers=error.headers
         )
