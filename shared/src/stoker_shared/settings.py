@@ -1,5 +1,6 @@
 """Base of every process's settings: read once in `main`, passed down."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -38,9 +39,8 @@ def read_settings(settings: type[SettingsT], environment: Mapping[str, str] | No
     try:
         return settings(**(_from_mapping(settings, environment) if environment is not None else {}))
     except ValidationError as error:
-        prefix = str(settings.model_config.get("env_prefix", ""))
         faults = {
-            f"{prefix}{'_'.join(str(part) for part in fault['loc'])}".upper(): fault["msg"] for fault in error.errors()
+            _variable(settings, "_".join(str(part) for part in fault["loc"])): fault["msg"] for fault in error.errors()
         }
         listed = "; ".join(f"{name}: {message}" for name, message in faults.items())
         raise ConfigurationInvalid(
@@ -48,15 +48,21 @@ def read_settings(settings: type[SettingsT], environment: Mapping[str, str] | No
             next_step="Set these environment variables and start again.",
             fields=faults,
         ) from None  # the original carries the values, which may be secrets
-    except SettingsError as error:  # a list or an object that is not JSON; the words name the field, not the value
+    except SettingsError as error:  # a list or an object that is not JSON; the words name the field, never the value
+        named = re.search(r'field "(\w+)"', str(error))
+        variable = _variable(settings, named.group(1)) if named else str(error)
         raise ConfigurationInvalid(
-            f"Settings cannot be used ({settings.__name__}): {error}.",
+            f"Settings cannot be used: {variable}: not JSON.",
             next_step="Write lists and objects in environment variables as JSON.",
+            fields={variable: "not JSON"},
         ) from None
 
 
 def _from_mapping(settings: type[BaseSettings], environment: Mapping[str, str]) -> dict[str, Any]:
-    prefix = str(settings.model_config.get("env_prefix", ""))
     return {
-        name: environment[key] for name in settings.model_fields if (key := f"{prefix}{name}".upper()) in environment
+        name: environment[key] for name in settings.model_fields if (key := _variable(settings, name)) in environment
     }
+
+
+def _variable(settings: type[BaseSettings], field: str) -> str:
+    return f"{settings.model_config.get('env_prefix', '')}{field}".upper()
