@@ -31,7 +31,7 @@ FOREIGN_SHAPES: tuple[tuple[frozenset[str], str], ...] = (
 """Columns of other formats and what to do about them; the first match speaks."""
 
 
-class RowFault(Exception):  # noqa: N818 - a fact about one row, never seen outside this module
+class RowFault(Exception):
     """What is wrong with one row."""
 
 

@@ -6,11 +6,10 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
-    from trl import SFTTrainer
+    from transformers import PreTrainedTokenizerBase
 
 
-def held_out_loss(trainer: "SFTTrainer") -> float | None:
+def held_out_loss(trainer: Any) -> float | None:
     """Mean loss per trained token over the held-out rows, in nats; None when there are none.
 
     Weighted by tokens, so it does not depend on the batch size as the mean over batches would.
@@ -24,7 +23,7 @@ def held_out_loss(trainer: "SFTTrainer") -> float | None:
     total, tokens = 0.0, 0
     with torch.no_grad():
         for batch in trainer.get_eval_dataloader():
-            inputs = trainer._prepare_inputs(batch)  # noqa: SLF001 - moves to the device as training does
+            inputs = trainer._prepare_inputs(batch)  # moves to the device as training does
             one = torch.tensor(1, device=inputs["labels"].device)
             total += float(trainer.compute_loss(model, inputs, num_items_in_batch=one))
             tokens += int((inputs["labels"][..., 1:] != -100).sum())
@@ -42,7 +41,7 @@ def perplexity(loss: float | None) -> float | None:
 
 
 def answer_prompts(
-    model: "PreTrainedModel",
+    model: Any,
     tokenizer: "PreTrainedTokenizerBase",
     prompts: Sequence[str],
     *,
@@ -52,22 +51,20 @@ def answer_prompts(
     """The model's greedy answer to each prompt, as text without special tokens."""
     was_training = model.training
     model.eval()
-    answers = [
-        _answer(model, tokenizer, prompt, is_chat=is_chat, max_new_tokens=max_new_tokens) for prompt in prompts
-    ]
+    answers = [_answer(model, tokenizer, prompt, is_chat=is_chat, max_new_tokens=max_new_tokens) for prompt in prompts]
     model.train(was_training)
     return answers
 
 
 @contextmanager
-def base_model(model: Any) -> Iterator[None]:  # noqa: ANN401 - PeftModel has no useful stubs
+def base_model(model: Any) -> Iterator[None]:
     """Within this block a LoRA model answers as if it had no adapter."""
     with model.disable_adapter():
         yield
 
 
 def _answer(
-    model: "PreTrainedModel",
+    model: Any,
     tokenizer: "PreTrainedTokenizerBase",
     prompt: str,
     *,
@@ -78,7 +75,7 @@ def _answer(
 
     if is_chat:
         turns = [{"role": "user", "content": prompt}]
-        inputs = tokenizer.apply_chat_template(
+        inputs: Any = tokenizer.apply_chat_template(
             turns, add_generation_prompt=True, return_tensors="pt", return_dict=True
         )
     else:

@@ -13,7 +13,7 @@ def write_atomically(path: Path, content: bytes, *, mode: int = 0o644) -> None:
     """Replace `path` by `content`: temporary file, fsync, rename. Leaves nothing behind when it fails."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
     try:
-        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as file:
+        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -38,7 +38,7 @@ def write_json(path: Path, values: object, *, mode: int = 0o644) -> None:
     write_atomically(path, json.dumps(values, indent=2, ensure_ascii=False).encode() + b"\n", mode=mode)
 
 
-def read_json(path: Path) -> Any:  # noqa: ANN401 - JSON is anything
+def read_json(path: Path) -> Any:
     """The JSON in a file, or None when there is no file or not a whole one."""
     try:
         return json.loads(path.read_bytes())

@@ -112,7 +112,7 @@ def lora_settings(lora: LoraConfig | None) -> "peft.LoraConfig | None":
     )
 
 
-def _load(loader: Any, source: ModelSource, arguments: dict[str, Any]) -> Any:  # noqa: ANN401 - Auto classes
+def _load(loader: Any, source: ModelSource, arguments: dict[str, Any]) -> Any:
     try:
         return loader(**arguments)
     except OSError as error:

@@ -34,7 +34,7 @@ def read_rows(path: Path) -> Iterator[Row]:
         raise DatasetUnreadable(f"{path.name} is not a whole gzip file: {error}. Compress it again.") from error
 
 
-def _open_bytes(path: Path) -> Any:  # noqa: ANN401 - gzip and plain files share no useful type
+def _open_bytes(path: Path) -> Any:
     return gzip.open(path, "rb") if path.suffix.lower() == ".gz" else path.open("rb")
 
 
@@ -72,8 +72,10 @@ def _read_csv(path: Path) -> Iterator[Row]:
 
 
 def _read_parquet(path: Path) -> Iterator[Row]:
-    import pyarrow.parquet as parquet  # type: ignore[import-untyped]
-    from pyarrow import ArrowInvalid
+    from pyarrow import (
+        ArrowInvalid,
+        parquet,  # type: ignore[import-untyped]
+    )
 
     try:
         batches = parquet.ParquetFile(path).iter_batches(batch_size=1000)
@@ -93,7 +95,7 @@ def _decode(line: bytes, place: str) -> str:
         ) from error
 
 
-def _parse_json(text: str, place: str) -> Any:  # noqa: ANN401 - JSON is anything
+def _parse_json(text: str, place: str) -> Any:
     try:
         return json.loads(text, object_pairs_hook=_without_duplicates, parse_constant=_no_constant)
     except RecursionError as error:

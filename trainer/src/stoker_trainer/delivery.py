@@ -1,0 +1,105 @@
+"""One report over HTTP: which answer means what. Keeps no state beyond the connection."""
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from enum import StrEnum
+from typing import Any
+
+import httpx
+
+from stoker_trainer.report import Control
+
+REQUEST_TIMEOUT_SECONDS = 15.0
+MAX_RETRY_AFTER_SECONDS = 300.0
+
+
+class Verdict(StrEnum):
+    """What an answer means for the batch that was sent."""
+
+    DURABLE = "durable"  # forget it
+    TOKEN_REJECTED = "token_rejected"  # noqa: S105 - stop sending, stop training
+    TOO_LARGE = "too_large"  # send half of it
+    INVALID = "invalid"  # can never be taken: drop it and say so
+    BUSY = "busy"  # wait as long as the answer says
+    FAILED = "failed"  # keep it and try again
+
+
+VERDICTS: dict[int, Verdict] = {
+    401: Verdict.TOKEN_REJECTED,
+    413: Verdict.TOO_LARGE,
+    422: Verdict.INVALID,
+    429: Verdict.BUSY,
+    503: Verdict.BUSY,
+}
+"""By status; any 2xx is durable, anything else failed."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A verdict with the order that came along, the wait in seconds that was asked for, and the detail."""
+
+    verdict: Verdict
+    control: Control | None = None
+    retry_after: float | None = None
+    detail: str = ""
+
+
+class Delivery:
+    """Posts JSON with the job token."""
+
+    def __init__(self, *, token: str) -> None:
+        self._client = httpx.Client(headers={"Authorization": f"Bearer {token}"}, timeout=REQUEST_TIMEOUT_SECONDS)
+
+    def post(self, url: str, body: dict[str, Any]) -> Answer:
+        """Send one report. Never raises for what a network or server can do."""
+        content = json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
+        try:
+            response = self._client.post(url, content=content, headers={"Content-Type": "application/json"})
+        except httpx.TransportError as error:
+            return Answer(Verdict.FAILED, detail=f"{type(error).__name__}: {error}")
+        return read_answer(response)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._client.close()
+
+
+def read_answer(response: httpx.Response) -> Answer:
+    """The meaning of a response."""
+    if response.is_success:
+        return Answer(Verdict.DURABLE, control=_control(response))
+    return Answer(
+        VERDICTS.get(response.status_code, Verdict.FAILED),
+        retry_after=retry_after_seconds(response),
+        detail=f"HTTP {response.status_code}: {response.text[:500]}",
+    )
+
+
+def retry_after_seconds(response: httpx.Response) -> float | None:
+    """Retry-After as seconds from now, whether it came as seconds or as a date; capped at 5 minutes."""
+    header = response.headers.get("Retry-After")
+    if header is None:
+        return None
+    try:
+        seconds = float(header)
+    except ValueError:
+        seconds = _seconds_until(header)
+    return min(max(seconds, 0.0), MAX_RETRY_AFTER_SECONDS)
+
+
+def _seconds_until(date: str) -> float:
+    try:
+        moment = parsedate_to_datetime(date)
+    except ValueError:
+        return 0.0
+    return (moment - datetime.now(moment.tzinfo)).total_seconds()
+
+
+def _control(response: httpx.Response) -> Control | None:
+    try:
+        order = response.json()["control"]
+        return Control(action=order["action"], reason=order.get("reason"), deadline=order.get("deadline"))
+    except (ValueError, KeyError, TypeError):
+        return None  # durable all the same: the status says so

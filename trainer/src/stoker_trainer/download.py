@@ -1,0 +1,141 @@
+"""Fetching the dataset: resumed, retried, checked against its SHA-256, unpacked."""
+
+import gzip
+import os
+import shutil
+import zlib
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import httpx
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
+
+from stoker_trainer.delivery import retry_after_seconds
+from stoker_trainer.errors import DatasetChecksumMismatch, DatasetUnreadable
+from stoker_trainer.files import CHUNK_BYTES, sha256_of_file
+
+FINAL_STATUSES: dict[int, str] = {
+    400: "the address carries no download token",
+    401: "the download token is unknown, expired or revoked",
+    403: "the download token does not open this dataset",
+    404: "the dataset is gone from the store",
+    410: "the dataset is gone from the store",
+}
+"""Answers that do not get better by asking again."""
+
+
+class _TryAgain(Exception):
+    def __init__(self, detail: str, *, after_seconds: float | None = None) -> None:
+        super().__init__(detail)
+        self.after_seconds = after_seconds
+
+
+def download_dataset(
+    url: str,
+    *,
+    folder: Path,
+    filename: str,
+    sha256: str,
+    log: Callable[[str], object],
+    give_up_after: timedelta = timedelta(minutes=10),
+) -> Path:
+    """The dataset as a plain file in `folder`; `sha256` is that of the file as it is served.
+
+    A part that is there already is continued. Raises DatasetUnreadable, DatasetChecksumMismatch.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / (Path(filename).name or "dataset.jsonl")
+    with httpx.Client(timeout=30, follow_redirects=True) as client:
+        actual = ""
+        for attempt in (1, 2):
+            if not target.exists():
+                _fetch(client, url, target=target, give_up_after=give_up_after, log=log)
+            actual = sha256_of_file(target)
+            if actual == sha256.lower():
+                log(f"dataset {target.name}: {target.stat().st_size} bytes, SHA-256 as expected")
+                return _unpack(target)
+            target.unlink()
+            log(f"dataset {target.name}: wrong SHA-256 in try {attempt}")
+    raise DatasetChecksumMismatch(expected=sha256, actual=actual)
+
+
+def _fetch(
+    client: httpx.Client, url: str, *, target: Path, give_up_after: timedelta, log: Callable[[str], object]
+) -> None:
+    part = target.with_name(f"{target.name}.part")
+
+    def before_sleep(state: RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        log(f"dataset download interrupted ({error}); continuing at byte {_size(part)}")
+
+    retrying = Retrying(
+        retry=retry_if_exception_type((_TryAgain, httpx.TransportError)),
+        wait=_wait,
+        stop=stop_after_delay(give_up_after.total_seconds()),
+        before_sleep=before_sleep,
+        reraise=True,
+    )
+    try:
+        retrying(_continue_part, client, url, part)
+    except (_TryAgain, httpx.TransportError) as error:
+        raise DatasetUnreadable(
+            f"the dataset could not be fetched within {give_up_after}: {error}. Is the gateway reachable from here?"
+        ) from error
+    part.replace(target)
+
+
+def _wait(state: RetryCallState) -> float:
+    error = state.outcome.exception() if state.outcome else None
+    asked = error.after_seconds if isinstance(error, _TryAgain) else None
+    return asked if asked is not None else wait_exponential_jitter(initial=0.5, max=30)(state)
+
+
+def _continue_part(client: httpx.Client, url: str, part: Path) -> None:
+    etag_file = part.with_name(f"{part.name}.etag")
+    start = _size(part)
+    # Without identity a proxy may compress, and byte ranges and checksum would mean something else.
+    headers = {"Accept-Encoding": "identity"}
+    if start and etag_file.exists():
+        headers |= {"Range": f"bytes={start}-", "If-Range": etag_file.read_text()}
+    with client.stream("GET", url, headers=headers) as response:
+        if response.status_code == 416:
+            part.unlink()
+            raise _TryAgain("the part on disk is longer than the dataset", after_seconds=0)
+        _raise_for_status(response)
+        if "ETag" in response.headers:
+            etag_file.write_text(response.headers["ETag"])
+        with part.open("ab" if response.status_code == 206 else "wb") as file:
+            for chunk in response.iter_raw(CHUNK_BYTES):
+                file.write(chunk)
+            file.flush()
+            os.fsync(file.fileno())
+    etag_file.unlink(missing_ok=True)
+
+
+def _raise_for_status(response: httpx.Response) -> None:
+    # httpx's own error text holds the address and with it the token.
+    status = response.status_code
+    if status in {200, 206}:
+        return
+    if status in FINAL_STATUSES:
+        raise DatasetUnreadable(f"the gateway answered {status}: {FINAL_STATUSES[status]}. Launch the job again.")
+    raise _TryAgain(f"the gateway answered {status}", after_seconds=retry_after_seconds(response))
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _unpack(path: Path) -> Path:
+    if path.suffix.lower() != ".gz":
+        return path
+    plain, partial = path.with_suffix(""), path.with_suffix(".unpacking")
+    try:
+        with gzip.open(path, "rb") as source, partial.open("wb") as target:
+            shutil.copyfileobj(source, target, CHUNK_BYTES)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        partial.unlink(missing_ok=True)
+        raise DatasetUnreadable(f"{path.name} is not a whole gzip file: {error}. Compress it again.") from error
+    partial.replace(plain)
+    return plain

@@ -1,0 +1,166 @@
+"""An append-only queue on disk: what was appended survives a crash, in order, each record once.
+
+A folder of segment files, one record a line (`<crc32> <json>`), plus the acknowledged position. Records are
+numbered from 1. A line that cannot be read back (torn by a crash, damaged by the disk) is skipped and its number
+is not used again, so a number never stands for two different records.
+"""
+
+import json
+import os
+import zlib
+from collections import deque
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from stoker_trainer.files import read_json, sync_folder, write_json
+
+ACKNOWLEDGED = "acknowledged.json"
+SEGMENT_BYTES = 1 << 20
+
+
+class Record(NamedTuple):
+    """A numbered record and its size in bytes as JSON."""
+
+    sequence: int
+    values: dict[str, Any]
+    size: int
+
+
+class _Segment(NamedTuple):
+    path: Path
+    last_sequence: int
+
+
+class Spool:
+    """One such queue. Not for use by two threads or processes at once."""
+
+    def __init__(self, folder: Path, *, segment_bytes: int = SEGMENT_BYTES) -> None:
+        self._folder = folder
+        self._segment_bytes = segment_bytes
+        self._waiting: deque[Record] = deque()
+        self._closed_segments: list[_Segment] = []
+        self._active: Path | None = None
+        folder.mkdir(parents=True, exist_ok=True)
+        self._acknowledged = _acknowledged_position(folder)
+        self._last_sequence = self._acknowledged
+        for path in sorted(folder.glob("*.segment")):
+            self._recover(path)
+
+    @property
+    def last_sequence(self) -> int:
+        """The highest number in use; 0 before the first record."""
+        return self._last_sequence
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def append(self, batch: list[dict[str, Any]]) -> None:
+        """Number the records, write them and wait for the disk: one write and one fsync for all.
+
+        Raises OSError (disk full) with nothing appended.
+        """
+        if not batch:
+            return
+        records = [_record(self._last_sequence + number, values) for number, values in enumerate(batch, start=1)]
+        self._write(b"".join(_line(record) for record in records), first_sequence=records[0].sequence)
+        self._waiting.extend(records)
+        self._last_sequence = records[-1].sequence
+
+    def peek(self, *, limit: int, max_bytes: int) -> list[Record]:
+        """The oldest records not yet acknowledged; at least one if there is any, whatever its size."""
+        batch: list[Record] = []
+        size = 0
+        for record in self._waiting:
+            size += record.size
+            if batch and (len(batch) >= limit or size > max_bytes):
+                break
+            batch.append(record)
+        return batch
+
+    def acknowledge(self, sequence: int) -> None:
+        """Forget all records up to and including `sequence`: they are durable elsewhere."""
+        if sequence <= self._acknowledged:
+            return
+        write_json(self._folder / ACKNOWLEDGED, {"sequence": sequence})
+        self._acknowledged = sequence
+        while self._waiting and self._waiting[0].sequence <= sequence:
+            self._waiting.popleft()
+        self._drop_segments()
+
+    def _recover(self, path: Path) -> None:
+        for line in path.read_bytes().split(b"\n"):
+            if not line:
+                continue
+            record = _parse(line)
+            if record is None or record.sequence <= self._last_sequence:
+                # A damaged line may have been sent before it was damaged: leave its number unused.
+                self._last_sequence += record is None
+                continue
+            self._last_sequence = record.sequence
+            self._waiting.append(record)
+        self._closed_segments.append(_Segment(path, self._last_sequence))
+
+    def _write(self, content: bytes, *, first_sequence: int) -> None:
+        path = self._active
+        is_new = path is None
+        if path is None:
+            path = self._folder / f"{first_sequence:015d}.segment"
+        size_before = path.stat().st_size if path.exists() and not is_new else 0
+        try:
+            with path.open("wb" if is_new else "ab") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError:
+            _cut(path, size_before)
+            raise
+        if is_new:
+            sync_folder(self._folder)
+        self._active = path
+        if size_before + len(content) >= self._segment_bytes:
+            self._closed_segments.append(_Segment(path, first_sequence + content.count(b"\n") - 1))
+            self._active = None
+
+    def _drop_segments(self) -> None:
+        # The newest one stays: with the position it tells which numbers are taken.
+        keep = self._closed_segments[-1:] if self._active is None else []
+        droppable = self._closed_segments[: len(self._closed_segments) - len(keep)]
+        for segment in droppable:
+            if segment.last_sequence <= self._acknowledged:
+                segment.path.unlink(missing_ok=True)
+                self._closed_segments.remove(segment)
+
+
+def _record(sequence: int, values: dict[str, Any]) -> Record:
+    numbered = {"sequence": sequence} | values
+    return Record(sequence, numbered, len(json.dumps(numbered, ensure_ascii=False).encode()))
+
+
+def _line(record: Record) -> bytes:
+    body = json.dumps(record.values, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+    return b"%08x %s\n" % (zlib.crc32(body), body)
+
+
+def _parse(line: bytes) -> Record | None:
+    checksum, _, body = line.partition(b" ")
+    if checksum != b"%08x" % zlib.crc32(body):
+        return None
+    try:
+        values = json.loads(body)
+        return Record(values["sequence"], values, len(body))
+    except (ValueError, TypeError, KeyError):
+        return None
+
+
+def _acknowledged_position(folder: Path) -> int:
+    saved = read_json(folder / ACKNOWLEDGED)
+    sequence = saved.get("sequence") if isinstance(saved, dict) else None
+    return sequence if isinstance(sequence, int) else 0
+
+
+def _cut(path: Path, size: int) -> None:
+    """Take back a half-written batch; cutting works on a full disk."""
+    if size == 0:
+        path.unlink(missing_ok=True)
+    else:
+        os.truncate(path, size)
