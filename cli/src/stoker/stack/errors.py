@@ -1,13 +1,13 @@
 """What can go wrong with a stack on one machine.
 
-    StackError (StokerError)
-    ├── DataFolderBusy, DataFolderUnusable, StateFileDamaged, DiskNearlyFull
-    ├── PortTaken, NoFreePort
-    ├── BinaryMissing, SystemUserMissing
-    ├── StepFailed          a program that runs once (initdb, a migration) ended badly
-    ├── ProcessFailed       a process did not become ready
-    ├── NotReady            a probe's answer, with the reason; becomes ProcessFailed when time is up
-    └── UnknownProcess, StackNotRunning
+StackError (StokerError)
+├── DataFolderBusy, DataFolderUnusable, StateFileDamaged, DiskNearlyFull
+├── PortTaken, NoFreePort
+├── BinaryMissing, SystemUserMissing
+├── StepFailed          a program that runs once (initdb, a migration) ended badly
+├── ProcessFailed       a process did not become ready
+├── NotReady            a probe's answer, with the reason; becomes ProcessFailed when time is up
+└── UnknownProcess, StackNotRunning
 """
 
 from pathlib import Path

@@ -30,6 +30,11 @@ class FolderLock:
         os.write(descriptor, f"{os.getpid()}\n".encode())
         self._descriptor = descriptor
 
+    @property
+    def is_held(self) -> bool:
+        """Whether this object holds the lock."""
+        return self._descriptor is not None
+
     def release(self) -> None:
         """Give the lock back. The file stays: removing it would let two processes hold two locks."""
         if self._descriptor is None:
