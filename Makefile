@@ -1,0 +1,77 @@
+# Everything runs from .venv, which the first target that needs it makes. Needs make, Python 3.11 or newer, and pip's index.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DISTRIBUTIONS := shared services/api services/deployer services/dataset-gateway services/metrics trainer cli
+PACKAGES := stoker_shared stoker_api stoker_deployer stoker_dataset_gateway stoker_metrics stoker_trainer stoker tools
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input install -qq
+PYTEST := $(BIN)/python -m pytest
+
+# Workers of pytest, each with its own servers. `make test JOBS=0` runs in one process, for a debugger.
+JOBS ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-all lint bench bench-submit chaos-kill up clean
+
+help: ## list what make can do
+	@echo "Stoker"
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-20s %s\n", $$1, $$2 }'
+
+demo: $(VENV)/.ready ## from nothing to a fine-tuned model through every service
+	$(BIN)/python -m stoker.demo
+
+up: $(VENV)/.ready ## the whole system on this machine, until Ctrl-C
+	$(BIN)/stoker up
+
+test: $(VENV)/.ready ## unit, contract, integration and end-to-end tests on real servers
+	@echo "Tests without the marks slow and chaos, $(JOBS) at a time"
+	$(PYTEST) -n $(JOBS) --dist loadfile -m "not slow and not chaos" tests/unit tests/contract tests/integration tests/e2e
+
+test-all: $(VENV)/.ready ## every test, the slow ones and the killing ones too
+	@echo "All tests but those that kill, $(JOBS) at a time; then those that kill, one after the other"
+	$(PYTEST) -n $(JOBS) --dist loadfile -m "not chaos" tests
+	$(PYTEST) -m chaos tests
+
+chaos-kill: $(VENV)/.ready ## kill services, broker and database in mid-job and compare what is left
+	@echo "Kills parts of a running stack in mid-job; takes minutes"
+	$(PYTEST) -m chaos tests/chaos
+
+lint: $(VENV)/.ready ## ruff, mypy --strict, import rules, our own rules
+	@echo "ruff: faults and form"
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@echo "mypy --strict: types of all packages"
+	@$(BIN)/mypy --strict $(addprefix -p ,$(PACKAGES))
+	@echo "import-linter: who may import whom"
+	@$(BIN)/lint-imports
+	@echo "tools.checks: our own rules"
+	@$(BIN)/python -m tools.checks
+
+bench: $(VENV)/.ready ## every benchmark; each prints a ratio against a named rival in the same run
+	@set -e; for file in benchmarks/bench_*.py; do \
+		name=$$(basename $$file .py); echo "$$name"; $(BIN)/python -m benchmarks.$$name; done
+
+bench-submit: $(VENV)/.ready ## from a submitted job to its command at the deployer
+	$(BIN)/python -m benchmarks.bench_submit
+
+clean: ## remove .venv, caches and what the demo left
+	@echo "Removing $(VENV), .demo, dist and caches"
+	@rm -rf $(VENV) .demo dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Two stamps: the pinned packages take minutes, our own distributions seconds.
+$(VENV)/.locked: requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+		echo "Stoker needs Python 3.11 or newer; $(PYTHON) is `$(PYTHON) --version 2>&1`. Try make PYTHON=python3.12"; exit 1; }
+	@test -x $(BIN)/python || { echo "Making $(VENV)"; $(PYTHON) -m venv $(VENV) || { \
+		rm -rf $(VENV); echo "The module venv is missing (on Debian and Ubuntu: apt install python3-venv)"; exit 1; }; }
+	@echo "Installing the packages of requirements.lock into $(VENV) (some minutes the first time)"
+	@$(PIP) -r requirements.lock
+	@touch $@
+
+$(VENV)/.ready: $(VENV)/.locked $(DISTRIBUTIONS:%=%/pyproject.toml)
+	@echo "Installing Stoker's own packages, editable"
+	@$(PIP) --no-deps --no-build-isolation $(addprefix --editable ,$(DISTRIBUTIONS:%=./%))
+	@$(BIN)/python -m pip --disable-pip-version-check check
+	@touch $@
