@@ -1,6 +1,7 @@
 """The three servers one by one, for tests and tools: context managers that need no running event loop."""
 
 import asyncio
+import signal
 import threading
 from collections.abc import Coroutine, Iterator, Mapping
 from contextlib import contextmanager
@@ -51,12 +52,17 @@ class RunningServer:
     def __init__(self, blueprint: Blueprint, loop: LoopThread) -> None:
         self._blueprint = blueprint
         self._child = Child(blueprint.spec)
-        self._loop = loop
+        self.loop = loop
 
     @property
     def pid(self) -> int | None:
         """The process, while it runs."""
         return self._child.pid
+
+    @property
+    def log_file(self) -> Path:
+        """Where its output goes."""
+        return self._blueprint.spec.log_file
 
     def start(self) -> None:
         """Start the server and return when it works.
@@ -64,15 +70,16 @@ class RunningServer:
         Raises:
             ProcessFailed: it ended or did not become ready.
         """
-        self._loop.run(self._start())
+        self.loop.run(self._start())
 
     def stop(self) -> None:
         """End the server orderly."""
-        self._loop.run(self._child.stop())
+        self.loop.run(self._child.stop())
 
     def kill(self) -> None:
-        """End the server with SIGKILL."""
-        self._loop.run(self._child.stop(patience=timedelta()) if self._child.pid is None else self._kill())
+        """End the server with SIGKILL; what it had not written is lost."""
+        self._child.signal(signal.SIGKILL)
+        self.loop.run(self._child.stop(patience=timedelta()))
 
     def restart(self) -> None:
         """Stop the server orderly and start it again on the same port."""
@@ -83,10 +90,6 @@ class RunningServer:
         """Bring what the server holds up to date."""
         if self._blueprint.provision is not None:
             await self._blueprint.provision()
-
-    async def _kill(self) -> None:
-        self._child.kill()
-        await self._child.wait()
 
     async def _start(self) -> None:
         if self._blueprint.prepare is not None:
@@ -130,13 +133,13 @@ class RunningNats(RunningServer):
 
 
 class RunningPostgres(RunningServer):
-    """A database server with the roles and the database of the stack."""
+    """A database server with the roles and the database of the stack. `passwords` are by role."""
 
-    def __init__(self, server: PostgresServer, *, loop: LoopThread) -> None:
+    def __init__(self, server: PostgresServer, *, passwords: Mapping[str, SecretStr], loop: LoopThread) -> None:
         super().__init__(server.blueprint(log_file=server.folder.parent / "postgres.log"), loop)
         self.port = server.port
+        self.passwords = passwords
         self._server = server
-        self.loop = loop
 
     def url(self, role: str, *, database: str = "stoker", driver: str = "postgresql") -> str:
         """The address for a role, with its password."""
@@ -185,7 +188,7 @@ def running_postgres(folder: Path, run_as: str | None = None) -> Iterator[Runnin
         layout.postgres, port=chosen.ports["postgres"], passwords=keys.postgres_passwords, run_as=run_as
     )
     with _loop_thread() as loop:
-        yield from _run(RunningPostgres(server, loop=loop))
+        yield from _run(RunningPostgres(server, passwords=keys.postgres_passwords, loop=loop))
 
 
 @contextmanager
