@@ -23,7 +23,7 @@ def held_out_loss(trainer: Any) -> float | None:
     total, tokens = 0.0, 0
     with torch.no_grad():
         for batch in trainer.get_eval_dataloader():
-            inputs = trainer._prepare_inputs(batch)  # moves to the device as training does
+            inputs = trainer._prepare_inputs(batch)  # noqa: SLF001 - to the device, as training does
             one = torch.tensor(1, device=inputs["labels"].device)
             total += float(trainer.compute_loss(model, inputs, num_items_in_batch=one))
             tokens += int((inputs["labels"][..., 1:] != -100).sum())
@@ -76,7 +76,10 @@ def _answer(
     if is_chat:
         turns = [{"role": "user", "content": prompt}]
         inputs: Any = tokenizer.apply_chat_template(
-            turns, add_generation_prompt=True, return_tensors="pt", return_dict=True
+            turns,
+            add_generation_prompt=True,
+            return_tensors="pt",
+            return_dict=True,
         )
     else:
         inputs = tokenizer(prompt, return_tensors="pt")

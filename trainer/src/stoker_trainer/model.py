@@ -82,7 +82,8 @@ def load_tokenizer(source: ModelSource, revision: str | None) -> "PreTrainedToke
     """The tokenizer with its chat template. Raises ModelNotFound."""
     from transformers import AutoTokenizer
 
-    return _load(AutoTokenizer.from_pretrained, source, source.arguments(revision))
+    tokenizer: PreTrainedTokenizerBase = _load(AutoTokenizer.from_pretrained, source, source.arguments(revision))
+    return tokenizer
 
 
 def load_model(source: ModelSource, config: ModelConfig, *, dtype_name: str) -> "PreTrainedModel":
@@ -94,7 +95,8 @@ def load_model(source: ModelSource, config: ModelConfig, *, dtype_name: str) -> 
     if source.gguf_file:
         # Without this flag the model stays marked as quantised: it can neither be trained nor saved.
         arguments["quantization_config"] = GgufConfig(dequantize=True)
-    return _load(AutoModelForCausalLM.from_pretrained, source, arguments)
+    model: PreTrainedModel = _load(AutoModelForCausalLM.from_pretrained, source, arguments)
+    return model
 
 
 def lora_settings(lora: LoraConfig | None) -> "peft.LoraConfig | None":

@@ -72,10 +72,7 @@ def _read_csv(path: Path) -> Iterator[Row]:
 
 
 def _read_parquet(path: Path) -> Iterator[Row]:
-    from pyarrow import (
-        ArrowInvalid,
-        parquet,  # type: ignore[import-untyped]
-    )
+    from pyarrow import ArrowInvalid, parquet  # type: ignore[import-untyped]
 
     try:
         batches = parquet.ParquetFile(path).iter_batches(batch_size=1000)

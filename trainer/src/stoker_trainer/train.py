@@ -80,7 +80,7 @@ def run(
 
 
 def quieten_libraries(*, is_offline: bool) -> None:
-    """No telemetry, no progress bars, and no look at the hub for a model that is here.
+    """No telemetry, and no look at the hub for a model that is here.
 
     Works only before the libraries are imported, so nothing above this line may import them.
     """
@@ -93,13 +93,18 @@ def quieten_libraries(*, is_offline: bool) -> None:
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 
+def hide_progress() -> None:
+    """Progress bars are noise in a log."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+
+
 def load_base(
     config: TrainingConfig, *, source: ModelSource, hardware: Hardware, report: Report
 ) -> "tuple[PreTrainedTokenizerBase, PreTrainedModel]":
     """Tokenizer and model. Raises ModelNotFound."""
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    hide_progress()
     dtype = hardware.dtype_name(config.model.dtype)
     report.log(f"loading {source.name} as {dtype} on {', '.join(hardware.gpus) or 'CPU'}")
     tokenizer = load_tokenizer(source, config.model.revision)

@@ -28,7 +28,7 @@ def upload_folder(
     *,
     url: str,
     token: str,
-    log: Callable[[str], object],
+    log: Callable[[str], None],
     give_up_after: timedelta = timedelta(minutes=30),
 ) -> int:
     """PUT every file of `folder` below `url`, the receipt last, and return how many.
@@ -48,7 +48,7 @@ def upload_folder(
 
 
 def _upload(
-    client: httpx.Client, url: str, *, path: Path, give_up_after: timedelta, log: Callable[[str], object]
+    client: httpx.Client, url: str, *, path: Path, give_up_after: timedelta, log: Callable[[str], None]
 ) -> None:
     sha256 = sha256_of_file(path)
     retrying = Retrying(
