@@ -1,0 +1,1 @@
+"""The dataset gateway: uploads, the whole-file check, download tokens, artifacts."""

@@ -1,0 +1,1 @@
+"""Downloads: one token, one file, whole or in ranges."""

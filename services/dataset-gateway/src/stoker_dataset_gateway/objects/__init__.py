@@ -1,0 +1,1 @@
+"""Objects on their way into the store: none is forgotten there, none that is wanted is deleted."""

@@ -1,0 +1,1 @@
+"""Tokens of attempts and of downloads; only hashes are stored."""
