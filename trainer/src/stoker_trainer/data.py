@@ -112,6 +112,9 @@ def _clean_messages(values: dict[str, Any], facts: DataFacts) -> dict[str, Any]:
 
 def _clean_prompt_completion(values: dict[str, Any], _facts: DataFacts) -> dict[str, Any]:
     prompt, completion = values["prompt"], values["completion"]
+    for name in COLUMNS["prompt_completion"]:
+        if not isinstance(values[name], str | list):
+            raise RowFault(f"{name} must be text or a list of turns, found {_kind(values[name])}")
     if isinstance(prompt, str) != isinstance(completion, str):
         raise RowFault("prompt and completion must both be text or both be lists of turns")
     if isinstance(prompt, str):
@@ -144,7 +147,7 @@ def _turn(turn: object, place: str) -> dict[str, str]:
     if turn.get("tool_calls"):
         raise RowFault(f"{place} has tool_calls, which this trainer does not train on; write them as content")
     role = turn.get("role")
-    if role not in ROLES:
+    if not isinstance(role, str) or role not in ROLES:
         raise RowFault(f"{place}.role must be one of {', '.join(sorted(ROLES))}, found {role!r:.40}")
     if isinstance(turn.get("content"), list):
         raise RowFault(f"{place}.content is a list of parts; only text is trained on, join the parts to one text")

@@ -43,8 +43,11 @@ class Spool:
         folder.mkdir(parents=True, exist_ok=True)
         self._acknowledged = _acknowledged_position(folder)
         self._last_sequence = self._acknowledged
+        damaged = 0
         for path in sorted(folder.glob("*.segment")):
-            self._recover(path)
+            damaged = self._recover(path, damaged)
+        # Damaged lines at the end may have been sent before they were damaged: their numbers stay unused.
+        self._last_sequence += damaged
 
     @property
     def last_sequence(self) -> int:
@@ -87,18 +90,18 @@ class Spool:
             self._waiting.popleft()
         self._drop_segments()
 
-    def _recover(self, path: Path) -> None:
+    def _recover(self, path: Path, damaged: int) -> int:
+        """Read a segment; takes and returns how many damaged lines there were since the last good one."""
         for line in path.read_bytes().split(b"\n"):
-            if not line:
-                continue
-            record = _parse(line)
-            if record is None or record.sequence <= self._last_sequence:
-                # A damaged line may have been sent before it was damaged: leave its number unused.
-                self._last_sequence += record is None
-                continue
-            self._last_sequence = record.sequence
-            self._waiting.append(record)
+            record = _parse(line) if line else None
+            if record is None:
+                damaged += bool(line)
+            elif record.sequence > self._last_sequence:
+                self._last_sequence = record.sequence
+                self._waiting.append(record)
+                damaged = 0
         self._closed_segments.append(_Segment(path, self._last_sequence))
+        return damaged
 
     def _write(self, content: bytes, *, first_sequence: int) -> None:
         path = self._active
