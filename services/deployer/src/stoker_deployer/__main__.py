@@ -1,0 +1,6 @@
+"""`python -m stoker_deployer serve | migrate`."""
+
+from stoker_deployer.main import main
+
+if __name__ == "__main__":
+    main()

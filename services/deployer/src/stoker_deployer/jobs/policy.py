@@ -1,0 +1,32 @@
+"""Thresholds of the rules, as plain data."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What `next_step` decides by; see `settings.py` for the defaults."""
+
+    active_check: timedelta
+    """How long until a job that owns a machine is looked at again."""
+    queued_check: timedelta
+    failed_check_max: timedelta
+    """Longest pause after looks that failed; the pause doubles from `active_check`."""
+    absence_pause: timedelta
+    """Two looks that find no machine count as "there is none" only if this long apart."""
+    exit_report_grace: timedelta
+    """A machine that ended may have a report on its way for this long."""
+    heartbeat_timeout: timedelta
+    no_progress_timeout: timedelta
+    start_timeout: timedelta
+    """From the intent to a machine, and from the machine's start to the first word of its pod."""
+    retry_delay: timedelta
+    retry_delay_max: timedelta
+    terminate_retry: timedelta
+    terminate_retry_max: timedelta
+    reservation: timedelta
+    """Machine time that is reserved at once, if the budget has it."""
+    budget_tick: timedelta
+    """Money for this much machine time must be left, or the machine is stopped."""
+    accrue_every: timedelta

@@ -1,0 +1,204 @@
+"""Rules for a job that has a machine, as a table in order of precedence. Each rule is pure and may have no opinion."""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+
+from stoker_deployer.jobs.pod_reasons import reason_of
+from stoker_deployer.jobs.steps import BeginTermination, EnterPhase, Step, Wait
+from stoker_deployer.jobs.view import View
+from stoker_deployer.providers import Alive, AliveKind, Exited, Gone, Unknown
+from stoker_shared.job_state import EndReason, JobStatus
+from stoker_shared.money import cost_of, show_usd
+from stoker_shared.rpc.metrics import Phase
+
+Rule = Callable[[View], Step | None]
+
+PHASE_STATUS: dict[Phase, JobStatus] = {
+    "preparing": JobStatus.PREPARING,
+    "training": JobStatus.TRAINING,
+    "saving": JobStatus.SAVING,
+}
+_ORDER = (JobStatus.STARTING, JobStatus.PREPARING, JobStatus.TRAINING, JobStatus.SAVING)
+
+
+def first_step(rules: Sequence[Rule], view: View) -> Step | None:
+    """What the first rule that has an opinion says."""
+    return next((step for rule in rules if (step := rule(view))), None)
+
+
+def billing_began(view: View) -> Step | None:
+    """The machine has begun to cost money."""
+    machine = view.sight.machine
+    if view.attempt.billing_started_at or isinstance(machine, Unknown):
+        return None
+    is_running = isinstance(machine, Alive) and machine.kind == AliveKind.RUNNING
+    if machine.started_at is None and not is_running:
+        return None
+    # By the provider's clock, but never before we asked for the machine nor in the future.
+    started = min(max(machine.started_at or view.now, view.attempt.intent_at), view.now)
+    return Wait(timedelta(0), "the machine costs money from now on", noted={"billing_started_at": started})
+
+
+def cannot_ask(view: View, why: str) -> Wait:
+    """Somebody did not answer: do nothing, look again after a growing pause."""
+    policy = view.policy
+    pause = min(policy.active_check * 2 ** min(view.job.check_failures, 20), policy.failed_check_max)
+    missed = {} if view.sight.report else {"report_missed_at": view.now}
+    return Wait(pause, why, noted=missed, has_failed=True)
+
+
+def _pod_succeeded(view: View) -> Step | None:
+    said = view.sight.report.exit if view.sight.report else None
+    if said is None or reason_of(said) != EndReason.SUCCESS:
+        return None
+    if view.sight.has_artifacts is None:
+        return cannot_ask(view, "the dataset gateway does not tell whether the model is stored")
+    if view.sight.has_artifacts:
+        return BeginTermination(EndReason.SUCCESS, said.message)
+    if view.snapshot.cancellation:
+        return None
+    return BeginTermination(EndReason.ARTIFACTS_MISSING, f"The gateway has no file of attempt {view.job.attempt}.")
+
+
+def _cancel_requested(view: View) -> Step | None:
+    wish = view.snapshot.cancellation
+    return BeginTermination(EndReason.CANCELLED_BY_USER, wish.why) if wish else None
+
+
+def _pod_failed(view: View) -> Step | None:
+    said = view.sight.report.exit if view.sight.report else None
+    if said is None:
+        return None
+    return BeginTermination(reason_of(said), said.message or f"Exit code {said.exit_code}, reason {said.reason!r}.")
+
+
+def _machine_vanished(view: View) -> Step | None:
+    if not isinstance(view.sight.machine, Gone):
+        return None
+    if view.attempt.absent_since is None:
+        # The cost ends here unless the machine turns up again.
+        return Wait(view.policy.absence_pause, "the machine is gone; looking again", noted={"absent_since": view.now})
+    return _ended_silently(
+        view,
+        since=view.attempt.absent_since,
+        grace=max(view.policy.exit_report_grace, view.policy.absence_pause),
+        end=BeginTermination(EndReason.MACHINE_LOST, f"{view.attempt.provider} has no machine {view.attempt.handle}."),
+    )
+
+
+def _machine_exited(view: View) -> Step | None:
+    machine = view.sight.machine
+    if not isinstance(machine, Exited):
+        return None
+    if view.attempt.exited_since is None:
+        pause = min(view.policy.active_check, view.policy.exit_report_grace)
+        return Wait(pause, "the machine has ended without a report", noted={"exited_since": view.now})
+    return _ended_silently(
+        view,
+        since=view.attempt.exited_since,
+        grace=view.policy.exit_report_grace,
+        end=BeginTermination(EndReason.TRAINER_DIED, f"Exit code {machine.exit_code}, and no report of the trainer."),
+    )
+
+
+def _ended_silently(view: View, *, since: datetime, grace: timedelta, end: BeginTermination) -> Step:
+    # A report may be on its way, and be it that it waits for the metrics service to come back.
+    if view.sight.report is None:
+        return cannot_ask(view, "the metrics service does not tell what the pod reported")
+    remaining = max(since, view.attempt.report_missed_at or since) + grace - view.now
+    if remaining > timedelta(0):
+        return Wait(min(remaining, view.policy.active_check), "a report may be on its way")
+    return end
+
+
+def _machine_is_back(view: View) -> Step | None:
+    attempt = view.attempt
+    if not isinstance(view.sight.machine, Alive) or not (attempt.absent_since or attempt.exited_since):
+        return None
+    return Wait(timedelta(0), "the machine is there after all", noted={"absent_since": None, "exited_since": None})
+
+
+def _budget_exhausted(view: View) -> Step | None:
+    if view.price == 0 or view.attempt.billing_started_at is None:
+        return None
+    book, budget = view.snapshot.book, view.job.budget_micro_usd
+    spent = book.spent - book.spent_by(view.job.attempt) + view.cost
+    if spent + cost_of(view.policy.budget_tick, view.price) < budget:
+        return None
+    return BeginTermination(EndReason.BUDGET_EXHAUSTED, f"{show_usd(spent)} of {show_usd(budget)} are spent.")
+
+
+def _duration_exceeded(view: View) -> Step | None:
+    started = view.attempt.billing_started_at
+    if started is None:
+        return None
+    ran, limit = view.snapshot.ran_before + (view.now - started), timedelta(seconds=view.job.max_duration_seconds)
+    if ran < limit:
+        return None
+    return BeginTermination(EndReason.MAX_DURATION_REACHED, f"The machine ran {ran}, allowed are {limit}.")
+
+
+def _phase_advanced(view: View) -> Step | None:
+    phase = view.sight.report.phase if view.sight.report else None
+    if phase is None:
+        return None
+    status = PHASE_STATUS[phase]
+    return EnterPhase(status) if _ORDER.index(status) > _ORDER.index(view.job.state) else None
+
+
+def _someone_is_silent(view: View) -> Step | None:
+    if view.sight.report is None:
+        return cannot_ask(view, "the metrics service does not tell what the pod reported")
+    return cannot_ask(view, view.sight.machine.why) if isinstance(view.sight.machine, Unknown) else None
+
+
+def _start_timed_out(view: View) -> Step | None:
+    attempt, machine = view.attempt, view.sight.machine
+    is_queued = isinstance(machine, Alive) and machine.kind == AliveKind.QUEUED
+    if view.job.state != JobStatus.STARTING or is_queued:
+        return None
+    since = attempt.billing_started_at or attempt.launched_at or attempt.intent_at
+    if view.now - _counted_from(view, since) < view.policy.start_timeout:
+        return None
+    return BeginTermination(EndReason.START_TIMED_OUT, f"No word of the pod within {view.policy.start_timeout}.")
+
+
+def _heartbeat_lost(view: View) -> Step | None:
+    heard = view.sight.report.last_heard_at if view.sight.report else None
+    if heard is None or view.now - _counted_from(view, heard) < view.policy.heartbeat_timeout:
+        return None
+    return BeginTermination(EndReason.HEARTBEAT_LOST, f"Last heard of at {heard.isoformat(timespec='seconds')}.")
+
+
+def _no_progress(view: View) -> Step | None:
+    report = view.sight.report
+    if view.job.state != JobStatus.TRAINING or report is None or report.last_progress_at is None:
+        return None
+    if view.now - _counted_from(view, report.last_progress_at) < view.policy.no_progress_timeout:
+        return None
+    moved = report.last_progress_at.isoformat(timespec="seconds")
+    return BeginTermination(EndReason.NO_PROGRESS, f"Step {report.step} since {moved}.")
+
+
+def _counted_from(view: View, moment: datetime) -> datetime:
+    # While the metrics service was away, or nobody of us watched, a pod could not make itself heard.
+    return max(moment, view.watching_since, view.attempt.report_missed_at or moment)
+
+
+RUNNING_RULES: tuple[Rule, ...] = (
+    billing_began,
+    _pod_succeeded,
+    _cancel_requested,
+    _pod_failed,
+    _machine_vanished,
+    _machine_exited,
+    _machine_is_back,
+    _budget_exhausted,
+    _duration_exceeded,
+    _phase_advanced,
+    # From here on it must be known how pod and machine are.
+    _someone_is_silent,
+    _start_timed_out,
+    _heartbeat_lost,
+    _no_progress,
+)

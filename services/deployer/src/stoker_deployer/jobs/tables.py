@@ -1,0 +1,125 @@
+"""Tables of the deployer. PostgreSQL is the truth: what is not in these rows did not happen."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import BigInteger, MetaData
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlmodel import Field, SQLModel
+
+from stoker_shared.commands import LaunchJob, PlannedOffer
+from stoker_shared.database import UtcColumn
+from stoker_shared.job_state import EndReason, JobStatus
+
+
+class Table(SQLModel):
+    """Base of this service's tables; their metadata is their own."""
+
+    metadata = MetaData()
+
+
+def _time() -> Any:
+    return Field(sa_type=UtcColumn)
+
+
+def _time_or_none() -> Any:
+    return Field(default=None, sa_type=UtcColumn)
+
+
+def _micro_usd() -> Any:
+    return Field(sa_type=BigInteger)
+
+
+class Job(Table, table=True):
+    """One launched plan. `lock_token` fences: only its holder may change the row, except for `wakes`."""
+
+    __tablename__ = "jobs"
+
+    job_id: str = Field(primary_key=True)
+    owner: str
+    command: dict[str, Any] = Field(sa_type=JSONB)
+    budget_micro_usd: int = _micro_usd()
+    max_attempts: int
+    max_duration_seconds: int
+    created_at: datetime = _time()
+
+    status: str
+    sequence: int = 0
+    attempt: int = 0
+    end_reason: str | None = None
+    end_detail: str = ""
+    next_attempt_at: datetime | None = _time_or_none()
+    ended_at: datetime | None = _time_or_none()
+
+    next_check_at: datetime | None = _time_or_none()
+    check_failures: int = 0
+    wakes: int = 0
+    lock_token: UUID | None = None
+    lock_owner: str | None = None
+    lock_expires_at: datetime | None = _time_or_none()
+
+    @property
+    def state(self) -> JobStatus:
+        """The status as an enum."""
+        return JobStatus(self.status)
+
+    @property
+    def reason(self) -> EndReason | None:
+        """Why it ends, once that is known."""
+        return EndReason(self.end_reason) if self.end_reason else None
+
+    @property
+    def launch(self) -> LaunchJob:
+        """The command as it arrived."""
+        return LaunchJob.model_validate(self.command)
+
+    def offer_of(self, attempt: int) -> PlannedOffer:
+        """The offer that an attempt takes: the plan's ranking, one after the other, then from the start."""
+        offers = self.launch.offers
+        return offers[(attempt - 1) % len(offers)]
+
+
+class Attempt(Table, table=True):
+    """One try at a job with one machine. The row is the intent: it is committed before the provider is asked."""
+
+    __tablename__ = "attempts"
+
+    job_id: str = Field(primary_key=True)
+    number: int = Field(primary_key=True)
+    provider: str
+    gpu_type: str
+    gpu_count: int
+    place: str = ""
+    price_micro_usd_per_hour: int = _micro_usd()
+    machine_name: str
+    intent_at: datetime = _time()
+
+    handle: str | None = None
+    launched_at: datetime | None = _time_or_none()
+    billing_started_at: datetime | None = _time_or_none()
+    billing_ended_at: datetime | None = _time_or_none()
+    accrued_at: datetime | None = _time_or_none()
+    absent_since: datetime | None = _time_or_none()
+    exited_since: datetime | None = _time_or_none()
+    report_missed_at: datetime | None = _time_or_none()
+    terminate_calls: int = 0
+    end_reason: str | None = None
+    end_detail: str = ""
+    ended_at: datetime | None = _time_or_none()
+
+
+class Cancellation(Table, table=True):
+    """A user's wish to end a job. A row of its own, so that it can come before the job and is never overwritten."""
+
+    __tablename__ = "cancellations"
+
+    job_id: str = Field(primary_key=True)
+    requested_by: str
+    why: str = ""
+    requested_at: datetime = _time()
+
+
+def machine_name(job_id: str, attempt: int) -> str:
+    """The name of an attempt's machine at every provider; what it is looked for by."""
+    return f"{job_id}-{attempt}"

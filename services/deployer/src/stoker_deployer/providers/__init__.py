@@ -1,0 +1,27 @@
+"""Who rents out machines, behind one interface. How to add one: docs/adding-a-provider.md."""
+
+from stoker_deployer.providers.base import (
+    Alive,
+    AliveKind,
+    Exited,
+    Gone,
+    LogPiece,
+    Machine,
+    MachineOrder,
+    MachineState,
+    Provider,
+    Unknown,
+)
+
+__all__ = [
+    "Alive",
+    "AliveKind",
+    "Exited",
+    "Gone",
+    "LogPiece",
+    "Machine",
+    "MachineOrder",
+    "MachineState",
+    "Provider",
+    "Unknown",
+]

@@ -1,0 +1,175 @@
+"""The contract of a provider. `tests/contract/test_provider.py` is its proof and runs against each."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from stoker_shared.rpc.deployer import ModelFacts, Offer, OffersQuery, ProviderHealth
+
+
+class AliveKind(StrEnum):
+    """What a living machine is doing."""
+
+    QUEUED = "queued"  # waits for its slot at the provider and costs nothing
+    STARTING = "starting"
+    RUNNING = "running"
+
+
+@dataclass(frozen=True, slots=True)
+class Alive:
+    """The machine exists and will run, or runs. `started_at` is when it began to cost, None before that."""
+
+    kind: AliveKind
+    started_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Exited:
+    """What ran on the machine has ended; the machine still exists and must be terminated."""
+
+    exit_code: int | None
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """The provider says that there is no such machine (any more). It costs nothing from `ended_at` on."""
+
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """The provider could not be asked, or its answer makes no sense. Never to be taken for `Gone`."""
+
+    why: str
+
+
+MachineState = Alive | Exited | Gone | Unknown
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """A machine as a provider knows it. `name` is ours, `handle` is what the provider knows it by."""
+
+    name: str
+    handle: str
+    state: MachineState
+
+
+@dataclass(frozen=True, slots=True)
+class MachineOrder:
+    """What to ask a provider for. `environment` holds tokens, so it is kept out of `repr`."""
+
+    name: str
+    gpu_type: str
+    gpu_count: int
+    place: str = ""
+    image: str | None = None
+    volume_size_gb: int | None = None
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class LogPiece:
+    """Output of a machine from a byte offset; ask on from `next_offset`."""
+
+    text: str
+    next_offset: int
+
+
+class Provider(ABC):
+    """One place that rents out machines.
+
+    Every method has a time limit of its own and retries nothing: the caller looks again later. Errors come from the
+    shared tree below `ProviderError`; other exceptions are defects.
+    """
+
+    name: str
+    """What offers and attempts call this provider."""
+
+    launch_timeout: timedelta
+    """`launch` has answered or raised by then."""
+
+    @abstractmethod
+    async def offers(self, query: OffersQuery) -> list[Offer]:
+        """What can be rented now and meets the query, cheapest first.
+
+        Raises:
+            ProviderError: the provider cannot be asked.
+        """
+
+    @abstractmethod
+    async def inspect_model(self, name_or_path: str) -> ModelFacts:
+        """What the provider's machines would find when they load this base model.
+
+        Raises:
+            ModelNotFound: it cannot be resolved there.
+            TransientError: the place where models come from cannot be reached now.
+            ProviderError: the provider cannot be asked.
+        """
+
+    @abstractmethod
+    async def launch(self, order: MachineOrder) -> Machine:
+        """Ask for one machine, once. Returns as soon as the provider has taken the order, not when it runs.
+
+        The caller makes sure that no machine of this name exists. An implementation may return an existing machine
+        of the same name, and must never make a second one on its own (no retry inside).
+
+        Raises:
+            NoCapacity, AuthFailed, InsufficientFunds, InvalidRequest, RateLimited: certainly no machine was made.
+            UnknownOutcome: anything else, such as no answer, half an answer, or a 5xx. A machine may exist.
+        """
+
+    @abstractmethod
+    async def describe(self, handle: str) -> MachineState:
+        """The state of one machine. Never raises a `ProviderError`: what cannot be asked is `Unknown`.
+
+        `Gone` only if the provider positively says so.
+        """
+
+    @abstractmethod
+    async def list_machines(self) -> list[Machine]:
+        """All machines under this account, also of other names; those that are gone may be left out.
+
+        Raises:
+            ProviderError: the provider cannot be asked. A part of the list is never returned as the whole.
+        """
+
+    @abstractmethod
+    async def terminate(self, handle: str) -> None:
+        """Begin to release a machine and return at once. A machine that is not there is no error.
+
+        May be called any number of times. `describe` tells `Gone` when it is done.
+
+        Raises:
+            ProviderError: the provider cannot be asked, or refuses; the caller tries again for ever.
+        """
+
+    @abstractmethod
+    async def logs(self, handle: str, *, offset: int) -> LogPiece:
+        """What the machine has written, from a byte offset. Empty for a machine that is gone.
+
+        Raises:
+            ProviderError: the provider cannot be asked.
+        """
+
+    @abstractmethod
+    async def health(self) -> ProviderHealth:
+        """Whether the provider answers and accepts our key. Never raises a `ProviderError`."""
+
+    async def find(self, name: str) -> list[Machine]:
+        """All machines of this name, including those that the provider remembers as gone.
+
+        Raises:
+            ProviderError: the provider cannot be asked.
+        """
+        return [machine for machine in await self.list_machines() if machine.name == name]
+
+    async def close(self) -> None:
+        """Release connections."""
+        return

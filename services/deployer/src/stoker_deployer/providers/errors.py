@@ -1,0 +1,41 @@
+"""What providers add to the shared error tree."""
+
+from stoker_shared.errors import TransientError, UserError
+
+
+class ModelNotFound(UserError):
+    """A base model cannot be resolved on the provider's machines."""
+
+    code = "model_not_found"
+    status = 404
+    title = "Model not found"
+
+    def __init__(self, provider: str, name_or_path: str) -> None:
+        super().__init__(
+            f"The machines of {provider} find no model {name_or_path!r}.",
+            next_step="Check the name, or the path on the training machine.",
+        )
+
+
+class HubUnreachable(TransientError):
+    """The place where base models come from does not answer the provider's machines."""
+
+    code = "hub_unreachable"
+
+    def __init__(self, provider: str, detail: str) -> None:
+        super().__init__(f"{provider}: {detail}", next_step="Try again, or give a path on the training machine.")
+
+
+class ProviderNotConfigured(UserError):
+    """No provider of this name is set up."""
+
+    code = "provider_not_configured"
+    status = 404
+    title = "Provider not configured"
+
+    def __init__(self, name: str, *, configured: list[str]) -> None:
+        known = ", ".join(sorted(configured)) or "none"
+        super().__init__(
+            f"There is no provider {name!r}; configured: {known}.",
+            next_step="Choose a configured one, or set up this one.",
+        )

@@ -1,0 +1,77 @@
+"""Settings of the deployer: `STOKER_DEPLOYER_*`. Durations are seconds (`30`) or ISO 8601 (`PT30S`)."""
+
+from datetime import timedelta
+from typing import Annotated, Self
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
+from pydantic_settings import SettingsConfigDict
+
+from stoker_deployer.jobs.policy import Policy
+from stoker_shared.settings import ServiceSettings
+
+
+def _seconds(value: object) -> object:
+    try:
+        return timedelta(seconds=float(value)) if isinstance(value, str) else value
+    except ValueError:
+        return value  # ISO 8601: pydantic reads it
+
+
+def _positive(value: timedelta) -> timedelta:
+    if value <= timedelta(0):
+        raise ValueError("must be longer than nothing")
+    return value
+
+
+Duration = Annotated[timedelta, BeforeValidator(_seconds), AfterValidator(_positive)]
+
+
+class DeployerSettings(ServiceSettings):
+    """All that can be set. `policy` is the part that the pure rules read."""
+
+    model_config = SettingsConfigDict(env_prefix="STOKER_DEPLOYER_", extra="ignore")
+
+    metrics_public_url: str = Field(pattern=r"^https?://", description="Where pods reach the metrics service")
+    gateway_public_url: str = Field(pattern=r"^https?://", description="Where pods reach the dataset gateway")
+    local_url: str | None = Field(default=None, pattern=r"^https?://", description="The training server, if any")
+    local_api_key: SecretStr | None = None
+    local_timeout: Duration = timedelta(seconds=5)
+    local_launch_timeout: Duration = timedelta(seconds=10)
+
+    max_active_jobs: int = Field(default=64, ge=1)
+    workers: int = Field(default=16, ge=1, le=256)
+    lease: Duration = timedelta(seconds=30)
+    poll_interval: Duration = timedelta(milliseconds=500)
+    orphan_sweep_interval: Duration = timedelta(minutes=2)
+    stop_grace: Duration = timedelta(seconds=10)
+
+    active_check: Duration = timedelta(seconds=2)
+    queued_check: Duration = timedelta(seconds=2)
+    failed_check_max: Duration = timedelta(seconds=30)
+    absence_pause: Duration = timedelta(seconds=5)
+    exit_report_grace: Duration = timedelta(seconds=20)
+    heartbeat_timeout: Duration = timedelta(seconds=120)
+    no_progress_timeout: Duration = timedelta(minutes=30)
+    start_timeout: Duration = timedelta(minutes=15)
+    retry_delay: Duration = timedelta(seconds=5)
+    retry_delay_max: Duration = timedelta(minutes=5)
+    terminate_retry: Duration = timedelta(milliseconds=250)
+    terminate_retry_max: Duration = timedelta(seconds=60)
+    reservation: Duration = timedelta(hours=1)
+    budget_tick: Duration = timedelta(seconds=10)
+    accrue_every: Duration = timedelta(seconds=15)
+    job_token_lifetime: Duration = timedelta(days=7)
+    download_lifetime: Duration = timedelta(hours=24)
+
+    @model_validator(mode="after")
+    def _hangs_together(self) -> Self:
+        if (self.local_url is None) != (self.local_api_key is None):
+            raise ValueError("LOCAL_URL and LOCAL_API_KEY go together: set both or neither")
+        # A claim is renewed each third of the lease; a launch must end before the lease of a silent claim does.
+        if self.local_launch_timeout * 1.5 > self.lease:
+            raise ValueError("LEASE must be at least one and a half times LOCAL_LAUNCH_TIMEOUT")
+        return self
+
+    def policy(self) -> Policy:
+        """The thresholds that `next_step` decides by."""
+        return Policy(**{name: getattr(self, name) for name in Policy.__dataclass_fields__})
