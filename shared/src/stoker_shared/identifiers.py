@@ -28,4 +28,4 @@ def new_identifier(kind: str) -> str:
 
 def is_identifier(text: str, kind: str) -> bool:
     """Whether `text` is an identifier of that kind. Check what comes from outside before it enters a subject."""
-    return bool(_IDENTIFIER.match(text)) and text.startswith(f"{kind}-")
+    return bool(_IDENTIFIER.fullmatch(text)) and text.startswith(f"{kind}-")

@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from typing import Any
 
 import structlog
 from structlog.typing import EventDict, WrappedLogger
@@ -52,4 +53,15 @@ def get_logger(name: str) -> structlog.stdlib.BoundLogger:
 
 
 def _mask(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    return {key: mask_tokens(value) if isinstance(value, str) else value for key, value in event.items()}
+    return {name: value if name.startswith("_") else _masked(value) for name, value in event.items()}
+
+
+def _masked(value: Any) -> Any:
+    if isinstance(value, str):
+        return mask_tokens(value)
+    if isinstance(value, dict):
+        return {name: _masked(item) for name, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_masked(item) for item in value]
+    # What the renderer would turn into text by itself.
+    return value if isinstance(value, bool | int | float | None) else mask_tokens(repr(value))

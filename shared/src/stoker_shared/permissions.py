@@ -36,6 +36,19 @@ _HEARS: dict[str, tuple[str, ...]] = {
     "api": ("tel.>",),
 }
 
+_LOOKING = (
+    "INFO",
+    "ACCOUNT.INFO",
+    "STREAM.NAMES",
+    "STREAM.LIST",
+    "STREAM.INFO.*",
+    "STREAM.MSG.GET.*",
+    "DIRECT.GET.>",
+    "CONSUMER.NAMES.*",
+    "CONSUMER.LIST.*",
+    "CONSUMER.INFO.>",
+)
+
 
 def _service(name: str) -> Permission:
     publish = [*_PUBLISHES[name]]
@@ -62,9 +75,9 @@ def _service(name: str) -> Permission:
 PERMISSIONS: dict[str, Permission] = {
     **{name: _service(name) for name in SERVICES},
     "topology": Permission(publish=("$JS.API.>",), subscribe=(f"{inbox_prefix('topology')}.>",), allow_responses=False),
-    # People who look: everything is readable, nothing of ours can be told.
+    # People who look: everything is readable, nothing can be told, changed or deleted.
     "operator": Permission(
-        publish=("$JS.API.>", "$JS.ACK.>"),
+        publish=tuple(f"$JS.API.{question}" for question in _LOOKING),
         subscribe=(f"{inbox_prefix('operator')}.>", "evt.>", "cmd.>", "tel.>", "dead.>"),
         allow_responses=False,
     ),

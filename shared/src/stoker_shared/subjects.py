@@ -10,7 +10,7 @@ TELEMETRY_ROOT = "tel"
 RPC_ROOT = "rpc"
 DEAD_ROOT = "dead"
 
-_TOKEN = re.compile(r"^[A-Za-z0-9_-]+$")
+_TOKEN = re.compile(r"[A-Za-z0-9_-]+")
 
 
 def deployer_command(job_id: str, verb: str) -> str:
@@ -46,6 +46,6 @@ def inbox_prefix(service: str) -> str:
 def _subject(*tokens: str) -> str:
     # A dot or a wildcard inside an id would address another subject.
     for token in tokens:
-        if not _TOKEN.match(token):
+        if not _TOKEN.fullmatch(token):
             raise MessageInvalid(f"{token!r} cannot be part of a subject.")
     return ".".join(tokens)
