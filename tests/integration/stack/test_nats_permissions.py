@@ -41,8 +41,8 @@ async def test_the_api_may_publish_commands_but_no_events(clean_bus: RunningNats
         stored = await jetstream.publish("cmd.deployer.job-1.launch", b"{}")
         with pytest.raises(TimeoutError):
             await jetstream.publish("evt.job.job-1.completed", b"{}")
-    assert stored.stream == "COMMANDS"
         refusal = await asyncio.wait_for(faults.get(), 5)
+    assert stored.stream == "COMMANDS"
     assert "permissions violation for publish to" in refusal
     assert "evt.job.job-1" in refusal
 

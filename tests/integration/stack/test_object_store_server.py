@@ -5,6 +5,7 @@ import io
 import pytest
 from minio import Minio
 from minio.error import S3Error
+
 from tests.support.servers import TestBucket
 
 

@@ -2,9 +2,9 @@
 
 import asyncpg
 import pytest
-from tests.support.servers import TestDatabase
 
 from stoker.stack.postgres_roles import provision_database, provision_roles
+from tests.support.servers import TestDatabase
 
 
 async def connect(database: TestDatabase, service: str) -> "asyncpg.Connection[asyncpg.Record]":

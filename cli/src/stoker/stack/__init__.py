@@ -1,13 +1,9 @@
-"""The whole system on one machine: `stoker up`, `stoker doctor`, and the same as a Python object.
+"""The whole system on one machine: `stoker up`, `stoker doctor`, and the same as Python objects.
 
-Stack            start, stop, urls, kill, restart
-StackSettings    data folder, ports, thresholds
-find_stack       the stack that runs on a data folder, for the CLI
-running_nats, running_postgres, running_object_store   the servers one by one, in `stoker.stack.standalone`
+    stack.Stack              start, stop, urls, statuses, kill, restart
+    settings.StackSettings   data folder, ports, thresholds
+    stack_file.find_stack    the stack that runs on a data folder, for the CLI
+    standalone               running_nats, running_postgres, running_object_store: the servers one by one
+
+Nothing is imported here: the CLI starts on machines where the embedded parts are not installed.
 """
-
-from stoker.stack.settings import StackSettings
-from stoker.stack.stack import Observer, Stack
-from stoker.stack.stack_file import StackFile, find_stack
-
-__all__ = ["Observer", "Stack", "StackFile", "StackSettings", "find_stack"]

@@ -1,28 +1,12 @@
-"""The commands `stoker up` and `stoker doctor`."""
+"""The commands `stoker up` and `stoker doctor`.
 
-import asyncio
-import contextlib
-import logging
-import signal
-from collections.abc import Sequence
+Nothing of the stack is imported before one of them runs: it costs seconds, and is installed by `stoker[up]` only.
+"""
+
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
-from pydantic import ValidationError
-from rich.console import Console
-
-from stoker.stack.console import LoggedConsole, StackConsole, make_console, open_stack_log
-from stoker.stack.doctor import examine
-from stoker.stack.doctor_report import show_findings
-from stoker.stack.errors import ProcessFailed, StackError, StepFailed
-from stoker.stack.layout import Layout
-from stoker.stack.services import SERVICES, ServiceSpec
-from stoker.stack.settings import StackSettings
-from stoker.stack.stack import Stack
-from stoker_shared.errors import ConfigurationInvalid, StokerError
-
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 DataOption = Annotated[
     Path | None, typer.Option("--data", help="Data folder of the stack.", show_default="~/.stoker", metavar="DIR")
@@ -33,104 +17,22 @@ PlainOption = Annotated[bool, typer.Option("--plain", help="One line for each ch
 
 def up(data: DataOption = None, port: PortOption = None, plain: PlainOption = False) -> None:
     """Run the whole system on this machine until Ctrl-C."""
+    try:
+        from stoker.stack.run_up import run_up
+    except ModuleNotFoundError as error:
+        _parts_missing(error)
     raise typer.Exit(run_up(data, port, plain=plain))
 
 
 def doctor(data: DataOption = None) -> None:
     """Look for faults of this machine and of the stack on it, and say what to do."""
-    console = Console()
     try:
-        settings = read_stack_settings(data, None)
-    except StokerError as fault:
-        _explain(console, fault)
-        raise typer.Exit(1) from fault
-    findings = asyncio.run(examine(settings))
-    raise typer.Exit(show_findings(console, findings))
+        from stoker.stack.run_doctor import run_doctor
+    except ModuleNotFoundError as error:
+        _parts_missing(error)
+    raise typer.Exit(run_doctor(data))
 
 
-def run_up(data: Path | None, port: int | None, *, plain: bool, services: Sequence[ServiceSpec] = SERVICES) -> int:
-    """Run a stack until a signal asks to stop. Returns the exit status."""
-    console = Console()
-    try:
-        settings = read_stack_settings(data, port)
-        layout = Layout(settings.data_dir)
-        layout.create()
-        log = open_stack_log(layout.log_file("supervisor"), rotate_above=settings.log_rotate_bytes)
-        with make_console(console, layout, plain=plain) as shown:
-            stack = Stack(settings, services=services, observer=LoggedConsole(shown, log))
-            stopped = asyncio.run(_run_until_signal(stack, shown, log))
-    except StokerError as fault:
-        _explain(console, fault)
-        return 1
-    console.print(f"Stopped: {', '.join(stopped)}." if stopped else "Nothing was running.", soft_wrap=True)
-    return 0
-
-
-def read_stack_settings(data: Path | None, port: int | None) -> StackSettings:
-    """The settings from the environment, and over them what the command line says.
-
-    Raises:
-        ConfigurationInvalid: names what is absurd.
-    """
-    given = {name: value for name, value in (("data_dir", data), ("port", port)) if value is not None}
-    try:
-        return StackSettings.model_validate(StackSettings(**given)) if given else StackSettings()  # type: ignore[arg-type]
-    except ValidationError as error:
-        faults = {f"STOKER_STACK_{'_'.join(map(str, fault['loc']))}".upper(): fault["msg"] for fault in error.errors()}
-        raise ConfigurationInvalid(
-            f"Settings cannot be used: {'; '.join(f'{name}: {fault}' for name, fault in faults.items())}.",
-            next_step="Change these environment variables or options and start again.",
-            fields=faults,
-        ) from error
-
-
-async def _run_until_signal(stack: Stack, shown: StackConsole, log: logging.Logger) -> tuple[str, ...]:
-    """Start, wait for the first signal, stop. A second signal ends everything at once."""
-    try:
-        return await _start_and_wait(stack, shown)
-    except StokerError:
-        log.exception("the stack could not be started")
-        raise
-    except Exception as error:
-        log.exception("the supervisor failed")
-        raise StackError(
-            f"Something went wrong inside Stoker ({type(error).__name__}).",
-            next_step=f"The details are in {stack.layout.log_file('supervisor')}.",
-        ) from error
-    finally:
-        await stack.stop()
-
-
-async def _start_and_wait(stack: Stack, shown: StackConsole) -> tuple[str, ...]:
-    asked = asyncio.Event()
-
-    def on_signal() -> None:
-        if asked.is_set():
-            stack.kill_all()
-        asked.set()
-
-    loop = asyncio.get_running_loop()
-    for number in STOP_SIGNALS:
-        # nohup asks to ignore SIGHUP: leave it so.
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            loop.add_signal_handler(number, on_signal)
-    start = asyncio.create_task(stack.start(), name="start the stack")
-    wish = asyncio.create_task(asked.wait(), name="wait for a signal")
-    await asyncio.wait((start, wish), return_when=asyncio.FIRST_COMPLETED)
-    if not asked.is_set():
-        await start
-        shown.ready(stack.urls)
-        await wish
-    shown.notice("Stopping; once more Ctrl-C ends everything at once.")
-    running = tuple(status.name for status in stack.statuses if status.pid)
-    start.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await start
-    await stack.stop()
-    return running
-
-
-def _explain(console: Console, fault: StokerError) -> None:
-    console.print(str(fault), style="red", markup=False, highlight=False, soft_wrap=True)
-    if isinstance(fault, ProcessFailed | StepFailed) and fault.last_lines:
-        console.print(fault.last_lines, markup=False, highlight=False, soft_wrap=True)
+def _parts_missing(error: ModuleNotFoundError) -> NoReturn:
+    typer.echo(f"The embedded parts are not installed ({error.name} is missing): pip install 'stoker[up]'.", err=True)
+    raise typer.Exit(1) from error

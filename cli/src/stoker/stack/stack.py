@@ -22,6 +22,7 @@ from stoker.stack.services import SERVICES, ServiceSpec, StackFacts, migration_s
 from stoker.stack.settings import StackSettings
 from stoker.stack.stack_file import ProcessEntry, StackFile
 from stoker.stack.supervised import Blueprint, ProcessStatus, SupervisedProcess
+from stoker.stack.tasks import end_task
 from stoker_shared.permissions import PERMISSIONS
 
 DISK_LOOK_EVERY = timedelta(seconds=20)
@@ -72,6 +73,7 @@ class Stack:
         self._processes: dict[str, SupervisedProcess] = {}
         self._facts: StackFacts | None = None
         self._disk_watch: asyncio.Task[None] | None = None
+        self._stopping: asyncio.Task[tuple[str, ...]] | None = None
         self._is_up = False
         self._in_hurry = False
 
@@ -111,10 +113,18 @@ class Stack:
             raise
 
     async def stop(self) -> tuple[str, ...]:
-        """Stop everything in reverse order and give the data folder free. Returns the names of what was stopped."""
+        """Stop everything in reverse order and give the data folder free. Returns the names of what was stopped.
+
+        A caller that is cancelled meanwhile does not stop the stopping; a second caller waits for the same end.
+        """
+        if self._stopping is None or self._stopping.done():
+            self._stopping = asyncio.create_task(self._stop(), name="stop the stack")
+        return await asyncio.shield(self._stopping)
+
+    async def _stop(self) -> tuple[str, ...]:
         self._is_up = False
         if self._disk_watch is not None:
-            self._disk_watch.cancel()
+            await end_task(self._disk_watch)
             self._disk_watch = None
         stopped = [
             process.name for process in reversed(self._processes.values()) if await process.stop(hurry=self._in_hurry)

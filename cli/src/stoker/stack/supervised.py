@@ -13,6 +13,7 @@ from stoker.stack.errors import NotReady, ProcessFailed
 from stoker.stack.processes import Child, ProcessSpec, describe_exit
 from stoker.stack.records import ProcessIdentity, RunRecord, descendants_of, end_processes
 from stoker.stack.restarts import CrashHistory, RestartPolicy
+from stoker.stack.tasks import end_task
 
 Probe = Callable[[], Awaitable[None]]
 Step = Callable[[], Awaitable[None]]
@@ -164,8 +165,7 @@ class SupervisedProcess:
     async def _stop_keeper(self) -> None:
         if self._keeper is None:
             return
-        self._keeper.cancel()
-        await asyncio.gather(self._keeper, return_exceptions=True)
+        await end_task(self._keeper)
         self._keeper = None
 
     async def _keep_running(self) -> None:
@@ -193,6 +193,7 @@ class SupervisedProcess:
         self._tell(ProcessState.STARTING, since=time.monotonic())
         reason = await self._until_ready()
         if reason is None:
+            self._note_descendants()
             self._tell(ProcessState.READY)
             self._was_ready.set()
             reason = await self._watch()
@@ -221,8 +222,7 @@ class SupervisedProcess:
         try:
             return describe_exit(await self._child.wait())
         finally:
-            health.cancel()
-            await asyncio.gather(health, return_exceptions=True)
+            await end_task(health)
 
     async def _watch_health(self) -> None:
         next_probe = time.monotonic() + HEALTH_SECONDS
