@@ -1,0 +1,328 @@
+"""The Python client of Stoker."""
+
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path, PurePosixPath
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import httpx
+from pydantic import BaseModel
+
+from stoker.client.errors import AnswerNotUnderstood, Conflicting, DatasetRejected, InvalidRequest, PlanBlocked
+from stoker.client.following import PAGE, Follower
+from stoker.client.http import RetryPolicy, open_http, parsed, send
+from stoker.client.models import (
+    Account,
+    ArtifactDownload,
+    Dataset,
+    DatasetPage,
+    Deployment,
+    Job,
+    JobPage,
+    Plan,
+    RecipePage,
+    SavedRecipe,
+    UploadTicket,
+)
+from stoker.client.news import JobNews
+from stoker.client.server import Server, find_server, is_loopback
+from stoker.client.transfer import FileFacts, Progress, download, hash_file, upload
+from stoker_shared.recipe import ModelChoice, Recipe
+from stoker_shared.rpc.dataset_gateway import ArtifactFacts, ArtifactList
+from stoker_shared.rpc.deployer import MachineLogs, OfferList, ProvidersHealth
+from stoker_shared.rpc.metrics import Line, Lines, Point, Points
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
+
+UploadProgress = Callable[[str, int, int], None]
+"""Told as (what is done: "hashing" or "sending", bytes done, bytes in all)."""
+
+
+class Client:
+    """Talks to one Stoker server. Finds it by itself where a local stack runs or the environment names one.
+
+    Calls that get no answer are repeated for `retry.give_up_after`; all of them can be repeated without harm.
+    Every error is a `stoker.client.errors.ClientError`.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        api_key: str | None = None,
+        *,
+        data_dir: Path | None = None,
+        retry: RetryPolicy | None = None,
+    ) -> None:
+        self.server: Server = find_server(url, api_key, data_dir=data_dir)
+        self._retry = retry or RetryPolicy()
+        key = self.server.api_key.get_secret_value()
+        self._http = open_http(self.server.url, headers={"Authorization": f"Bearer {key}"})
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self._http.close()
+
+    def me(self) -> Account:
+        """Who the key belongs to."""
+        return self._get(Account, "/v1/me")
+
+    # ---- datasets
+
+    def upload_dataset(
+        self, file: str | Path, *, name: str | None = None, progress: UploadProgress | None = None
+    ) -> Dataset:
+        """Hash a file, send it to the gateway and wait for its check. Content that is there is not sent again.
+
+        Raises:
+            DatasetRejected: rows have faults; `faults` has their line numbers.
+            FileUnreadable: there is no such file.
+        """
+        path = Path(file).expanduser()
+        facts = hash_file(path, progress=_named("hashing", progress))
+        content = {
+            "name": name or path.name.split(".")[0] or path.name,
+            "filename": path.name,
+            "size_bytes": facts.size_bytes,
+            "sha256": facts.sha256,
+        }
+        ticket = self._post(UploadTicket, "/v1/datasets", content)
+        if not ticket.already_stored:
+            self._send_bytes(facts, ticket, progress)
+        return self.dataset(ticket.dataset_version_id)
+
+    def datasets(self) -> list[Dataset]:
+        """The newest dataset versions."""
+        return self._get(DatasetPage, "/v1/datasets").datasets
+
+    def dataset(self, dataset_version_id: str) -> Dataset:
+        """One dataset version with its faults and figures."""
+        return self._get(Dataset, f"/v1/datasets/{_segment(dataset_version_id)}")
+
+    # ---- plans
+
+    def plan(
+        self,
+        dataset: Dataset | str,
+        *,
+        model: str | None = None,
+        recipe: Recipe | Mapping[str, Any] | None = None,
+        recipe_id: str | None = None,
+        provider: str = "local",
+        budget_usd: Decimal | str | None = None,
+        **limits: Any,
+    ) -> Plan:
+        """Check and price a training run, and freeze it. Give a `model` for the default recipe, or a recipe.
+
+        Args:
+            dataset: what `upload_dataset` returned, or its id.
+            model: a folder on the training machine, or a name on the Hugging Face Hub.
+            recipe: how to train.
+            recipe_id: a saved recipe instead.
+            provider: who gives the machine.
+            budget_usd: the most that the job may cost; None leaves it to the server.
+            limits: `gpu_type`, `gpu_count`, `max_attempts`, `max_duration_seconds`, `environment`, ...
+
+        Raises:
+            InvalidRequest: a field does not have the right form.
+        """
+        if recipe is None and recipe_id is None and model is not None:
+            recipe = Recipe(model=ModelChoice(name_or_path=self.model_name(model)))
+        content: dict[str, Any] = {
+            "dataset_version_id": dataset if isinstance(dataset, str) else dataset.dataset_version_id,
+            "recipe": recipe.model_dump(mode="json") if isinstance(recipe, Recipe) else recipe,
+            "recipe_id": recipe_id,
+            "provider": provider,
+            "budget_usd": str(budget_usd) if budget_usd is not None else None,
+            **limits,
+        }
+        return self._post(Plan, "/v1/plans", {name: value for name, value in content.items() if value is not None})
+
+    def model_name(self, name_or_path: str) -> str:
+        """How the server finds a base model: a folder beside the server on this machine by its whole path."""
+        folder = Path(name_or_path).expanduser()
+        is_here = is_loopback(self.server.url) and folder.exists()
+        return str(folder.absolute()) if is_here else name_or_path
+
+    def save_recipe(self, name: str, recipe: Recipe) -> SavedRecipe:
+        """Keep a recipe under a name; a name that is there gets another version."""
+        return self._post(SavedRecipe, "/v1/recipes", {"name": name, "recipe": recipe.model_dump(mode="json")})
+
+    def recipes(self) -> list[SavedRecipe]:
+        """The saved recipes, newest first."""
+        return self._get(RecipePage, "/v1/recipes").recipes
+
+    def get_plan(self, plan_id: str) -> Plan:
+        """The plan as it was frozen."""
+        return self._get(Plan, f"/v1/plans/{_segment(plan_id)}")
+
+    # ---- jobs
+
+    def launch(self, plan: Plan | str, *, idempotency_key: str | None = None) -> Job:
+        """Run a plan. The same key never launches twice; without one, this call alone is protected.
+
+        Raises:
+            PlanBlocked: the plan has faults.
+            Conflicting: the plan is stale: prices, offers or the dataset have changed.
+        """
+        found = self.get_plan(plan) if isinstance(plan, str) else plan
+        if not found.is_launchable:
+            raise PlanBlocked(found.plan_id, [f"{fault.message} {fault.next_step}" for fault in found.blocking])
+        return self._post(
+            Job,
+            "/v1/jobs",
+            {"plan_id": found.plan_id, "plan_hash": found.plan_hash},
+            headers={"Idempotency-Key": idempotency_key or uuid.uuid4().hex},
+        )
+
+    def deploy(self, provider: str, **request: Any) -> Deployment:
+        """Plan and launch in one call; `request` is the body of `POST /v1/training/deploy/{provider}`.
+
+        It is sent once: if the answer is lost, look at `jobs()` before sending it again.
+
+        Raises:
+            InvalidRequest: the plan is blocked; `fields` says by what.
+        """
+        path = f"/v1/training/deploy/{_segment(provider)}"
+        return parsed(Deployment, send(self._http, self._http.build_request("POST", path, json=request)))
+
+    def jobs(self) -> list[Job]:
+        """The newest jobs."""
+        return self._get(JobPage, "/v1/jobs").jobs
+
+    def job(self, job_id: str) -> Job:
+        """One job as it stands now."""
+        return self._get(Job, f"/v1/jobs/{_segment(job_id)}")
+
+    def cancel(self, job_id: str) -> Job:
+        """Ask for the job to end. It is over when its machine is gone: follow it to see.
+
+        Raises:
+            Conflicting: it is over already.
+        """
+        return self._post(Job, f"/v1/jobs/{_segment(job_id)}/cancel", None)
+
+    def follow(self, job_id: str, *, give_up_after: timedelta = timedelta(minutes=5)) -> Iterator[JobNews]:
+        """What happens to a job, from its beginning to its end, each thing once, across restarts of the server."""
+        follower = Follower(self._http, _segment(job_id), give_up_after=give_up_after)
+        return follower.news()
+
+    def metrics(self, job_id: str) -> list[Point]:
+        """The stored points of the latest attempt that has any."""
+        return list(self._pages(Points, f"/v1/jobs/{_segment(job_id)}/metrics", "points"))
+
+    def logs(self, job_id: str) -> Iterator[Line]:
+        """The stored log lines of the latest attempt that has any, in order."""
+        return self._pages(Lines, f"/v1/jobs/{_segment(job_id)}/logs", "lines")
+
+    def machine_logs(self, job_id: str, *, offset: int = 0) -> MachineLogs:
+        """What the provider itself kept of the machine's output."""
+        return self._get(MachineLogs, f"/v1/jobs/{_segment(job_id)}/machine-logs", params={"offset": offset})
+
+    # ---- artifacts
+
+    def artifacts(self, job_id: str) -> list[ArtifactFacts]:
+        """What the job has stored."""
+        return self._get(ArtifactList, f"/v1/jobs/{_segment(job_id)}/artifacts").artifacts
+
+    def download_artifact(self, artifact: ArtifactFacts, to: str | Path, *, progress: Progress | None = None) -> Path:
+        """Fetch a file into a folder; its SHA-256 has been compared when this returns.
+
+        Raises:
+            DownloadDamaged: it differs; nothing is kept.
+        """
+        opened = self._post(ArtifactDownload, f"/v1/artifacts/{_segment(artifact.artifact_id)}/download", None)
+        return download(
+            url=opened.download_url,
+            target=Path(to).expanduser() / _safe_name(artifact.name),
+            size_bytes=artifact.size_bytes,
+            sha256=artifact.sha256,
+            retry=self._retry,
+            progress=progress,
+        )
+
+    # ---- what there is to rent
+
+    def offers(self) -> OfferList:
+        """What can be rented now, cheapest first."""
+        return self._get(OfferList, "/v1/offers")
+
+    def providers(self) -> ProvidersHealth:
+        """Whether the configured providers can be used."""
+        return self._get(ProvidersHealth, "/v1/providers")
+
+    def _send_bytes(self, facts: FileFacts, ticket: UploadTicket, progress: UploadProgress | None) -> None:
+        if ticket.upload_url is None or ticket.upload_token is None:
+            raise AnswerNotUnderstood(f"{self.server.url}/v1/datasets", "an upload without an address")
+        try:
+            upload(
+                facts,
+                url=ticket.upload_url,
+                token=ticket.upload_token,
+                retry=self._retry,
+                progress=_named("sending", progress),
+            )
+        except Conflicting:
+            # Stored meanwhile, by the attempt whose answer was lost or by somebody else with the same file.
+            if self.dataset(ticket.dataset_version_id).state != "stored":
+                raise
+        except InvalidRequest as refused:
+            raise self._rejected(refused, ticket) from refused
+
+    def _rejected(self, refused: InvalidRequest, ticket: UploadTicket) -> InvalidRequest | DatasetRejected:
+        facts = self.dataset(ticket.dataset_version_id)
+        if facts.state != "rejected":
+            return refused
+        return DatasetRejected(
+            status=refused.http_status,
+            problem=refused.problem,
+            faults=facts.faults,
+            faults_total=facts.faults_total,
+            version_id=facts.dataset_version_id,
+        )
+
+    def _pages(self, kind: type[ModelT], path: str, entries: str) -> Iterator[Any]:
+        after = 0
+        while True:
+            page = getattr(self._get(kind, path, params={"after": after, "limit": PAGE}), entries)
+            yield from page
+            if len(page) < PAGE:
+                return
+            after = page[-1].sequence
+
+    def _get(self, kind: type[ModelT], path: str, *, params: Mapping[str, Any] | None = None) -> ModelT:
+        return parsed(kind, self._call("GET", path, params=params))
+
+    def _post(self, kind: type[ModelT], path: str, content: Any, *, headers: Mapping[str, str] | None = None) -> ModelT:
+        return parsed(kind, self._call("POST", path, json=content, headers=headers))
+
+    def _call(self, method: str, path: str, **arguments: Any) -> httpx.Response:
+        return self._retry.run(lambda: send(self._http, self._http.build_request(method, path, **arguments)))
+
+
+def _named(what: str, progress: UploadProgress | None) -> Progress | None:
+    if progress is None:
+        return None
+    return lambda done, total: progress(what, done, total)
+
+
+def _segment(identifier: str) -> str:
+    # An id that somebody typed must not lead to another address.
+    return str(httpx.URL("/").copy_with(path=f"/{identifier}"))[1:].replace("/", "%2F")
+
+
+def _safe_name(name: str) -> str:
+    parts = PurePosixPath(name).parts
+    if not parts or ".." in parts or name.startswith("/") or "\\" in name:
+        raise AnswerNotUnderstood("the list of artifacts", f"{name!r} is no name of a file")
+    return str(PurePosixPath(*parts))
