@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, TypeVar
 
 import structlog
@@ -23,6 +24,8 @@ class MessageContext:
     subject: str
     delivered: int
     stream_sequence: int
+    received_at: datetime
+    """When the broker stored the message; in a redelivery too."""
 
 
 def consume(
@@ -59,6 +62,7 @@ def consume(
                 subject=raw.raw_message.subject,
                 delivered=metadata.num_delivered,
                 stream_sequence=metadata.sequence.stream,
+                received_at=metadata.timestamp,
             )
             await handler(_decode(adapter, raw.body, context.subject), context)
 

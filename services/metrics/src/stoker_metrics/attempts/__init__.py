@@ -1,0 +1,1 @@
+"""Attempts: who may report, what a pod last said."""

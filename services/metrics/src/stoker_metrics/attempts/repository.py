@@ -1,0 +1,84 @@
+"""SQL of attempts and tokens. Every method runs in the caller's transaction."""
+
+from datetime import datetime
+
+from sqlalchemy import text
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from stoker_metrics.attempts.schemas import AttemptStanding, TokenFacts
+from stoker_metrics.attempts.tables import AttemptReportRow
+from stoker_shared.rpc.metrics import AdmitAttempt, Control
+
+# The conflicting update locks the row, so that admit and revoke of one attempt come one after the other.
+_ENTER = text("""
+INSERT INTO attempt_reports AS known (job_id, attempt, owner, admitted_at)
+VALUES (:job_id, :attempt, :owner, :now)
+ON CONFLICT (job_id, attempt) DO UPDATE
+SET owner = coalesce(known.owner, excluded.owner), admitted_at = coalesce(known.admitted_at, excluded.admitted_at)
+RETURNING owner, revoked_at
+""")
+_ADD_TOKEN = text("""
+INSERT INTO job_tokens AS known (token_sha256, job_id, attempt, expires_at, created_at)
+VALUES (:token_sha256, :job_id, :attempt, :expires_at, :now)
+ON CONFLICT (token_sha256) DO UPDATE SET expires_at = greatest(known.expires_at, excluded.expires_at)
+WHERE known.job_id = excluded.job_id AND known.attempt = excluded.attempt
+RETURNING token_sha256
+""")
+# Also for an attempt that is not known yet: an admit that was delayed on its way must not open it afterwards.
+_END = text("""
+INSERT INTO attempt_reports AS known (job_id, attempt, revoked_at) VALUES (:job_id, :attempt, :now)
+ON CONFLICT (job_id, attempt) DO UPDATE SET revoked_at = coalesce(known.revoked_at, excluded.revoked_at)
+""")
+_REVOKE_TOKENS = text("""
+UPDATE job_tokens SET revoked_at = :now WHERE job_id = :job_id AND attempt = :attempt AND revoked_at IS NULL
+""")
+_TOKEN = text("""
+SELECT t.job_id, t.attempt, t.expires_at, t.revoked_at IS NOT NULL AS is_revoked,
+       r.control_action, r.control_reason, r.control_deadline
+FROM job_tokens t JOIN attempt_reports r USING (job_id, attempt)
+WHERE t.token_sha256 = :token_sha256
+""")
+_OWNERS = text("SELECT DISTINCT owner FROM attempt_reports WHERE job_id = :job_id AND owner IS NOT NULL")
+
+
+class AttemptRepository:
+    """Attempts and their tokens."""
+
+    async def enter(self, session: AsyncSession, *, request: AdmitAttempt, now: datetime) -> AttemptStanding:
+        """Make the attempt's row if there is none, lock it, and tell whose it is."""
+        values = {"job_id": request.job_id, "attempt": request.attempt, "owner": request.owner, "now": now}
+        row = (await session.execute(_ENTER, values)).one()
+        return AttemptStanding(owner=row.owner, is_revoked=row.revoked_at is not None)
+
+    async def add_token(self, session: AsyncSession, *, request: AdmitAttempt, now: datetime) -> bool:
+        """Store a token, or prolong it. False: the token belongs to another attempt."""
+        values = {
+            "token_sha256": request.job_token_sha256,
+            "job_id": request.job_id,
+            "attempt": request.attempt,
+            "expires_at": request.expires_at,
+            "now": now,
+        }
+        return (await session.execute(_ADD_TOKEN, values)).first() is not None
+
+    async def revoke(self, session: AsyncSession, *, job_id: str, attempt: int, now: datetime) -> None:
+        """End an attempt and all its tokens."""
+        values = {"job_id": job_id, "attempt": attempt, "now": now}
+        await session.execute(_END, values)
+        await session.execute(_REVOKE_TOKENS, values)
+
+    async def token(self, session: AsyncSession, *, token_sha256: str) -> TokenFacts | None:
+        """What a token opens, and what its pod is to be told."""
+        row = (await session.execute(_TOKEN, {"token_sha256": token_sha256})).first()
+        if row is None:
+            return None
+        control = Control(action=row.control_action, reason=row.control_reason, deadline=row.control_deadline)
+        return TokenFacts(row.job_id, row.attempt, row.expires_at, row.is_revoked, control)
+
+    async def report(self, session: AsyncSession, *, job_id: str, attempt: int) -> AttemptReportRow | None:
+        """What the pod of an attempt last said."""
+        return await session.get(AttemptReportRow, (job_id, attempt))
+
+    async def owner(self, session: AsyncSession, *, job_id: str) -> str | None:
+        """Whose job it is; None if no attempt of it was admitted yet."""
+        return (await session.execute(_OWNERS, {"job_id": job_id})).scalars().first()

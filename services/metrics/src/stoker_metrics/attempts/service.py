@@ -1,0 +1,84 @@
+"""Rules of attempts: admission, revocation, what a pod last said, who may look."""
+
+from stoker_metrics.attempts.repository import AttemptRepository
+from stoker_metrics.attempts.silence import Hearing
+from stoker_metrics.attempts.tables import AttemptReportRow
+from stoker_metrics.attempts.tokens import JobTokens
+from stoker_metrics.errors import AttemptOfAnother, AttemptOver, SilenceUnproven, TokenInUse
+from stoker_shared.clock import Clock
+from stoker_shared.database import Database
+from stoker_shared.errors import NotFound
+from stoker_shared.rpc.contract import Empty
+from stoker_shared.rpc.dataset_gateway import RevokeAttempt
+from stoker_shared.rpc.metrics import AdmitAttempt, AttemptReport, ExitFacts, ReportRequest
+
+
+class Attempts:
+    """What the metrics service answers about attempts."""
+
+    def __init__(self, database: Database, *, tokens: JobTokens, hearing: Hearing, clock: Clock) -> None:
+        self._database = database
+        self._tokens = tokens
+        self._hearing = hearing
+        self._clock = clock
+        self._rows = AttemptRepository()
+
+    async def admit(self, request: AdmitAttempt) -> Empty:
+        """Accept reports of this attempt under this token. The same call again changes nothing.
+
+        Raises:
+            AttemptOver: the attempt was revoked.
+            AttemptOfAnother: it was admitted for another owner.
+            TokenInUse: the token belongs to another attempt.
+        """
+        now = self._clock.now()
+        async with self._database.transaction() as session:
+            standing = await self._rows.enter(session, request=request, now=now)
+            if standing.is_revoked:
+                raise AttemptOver(request.job_id, request.attempt)
+            if standing.owner != request.owner:
+                raise AttemptOfAnother(request.job_id, request.attempt)
+            if not await self._rows.add_token(session, request=request, now=now):
+                raise TokenInUse(request.job_id, request.attempt)
+        return Empty()
+
+    async def revoke(self, request: RevokeAttempt) -> Empty:
+        """End an attempt: from now on its tokens are refused. An unknown attempt is no error."""
+        try:
+            async with self._database.transaction() as session:
+                await self._rows.revoke(session, job_id=request.job_id, attempt=request.attempt, now=self._clock.now())
+        finally:
+            # Also after an error: a connection that breaks in the commit may have committed.
+            self._tokens.forget()
+        return Empty()
+
+    async def report(self, request: ReportRequest) -> AttemptReport:
+        """What the pod last said; empty for one that has not spoken.
+
+        Raises:
+            SilenceUnproven: the pod was not heard lately, but neither could this service hear.
+        """
+        async with self._database.transaction() as session:
+            row = await self._rows.report(session, job_id=request.job_id, attempt=request.attempt)
+        if row is None:
+            return AttemptReport(job_id=request.job_id, attempt=request.attempt)
+        has_left = row.exit_facts is not None or row.revoked_at is not None
+        if row.last_heard_at and not has_left and not self._hearing.proves_silence(row.last_heard_at):
+            raise SilenceUnproven(request.job_id, request.attempt)
+        return _report(row)
+
+    async def check_owner(self, *, job_id: str, owner: str) -> None:
+        """Whether `owner` may look at a job; one that was not admitted yet has nothing to hide.
+
+        Raises:
+            NotFound: the job is somebody else's.
+        """
+        async with self._database.transaction() as session:
+            known = await self._rows.owner(session, job_id=job_id)
+        if known not in {None, owner}:
+            raise NotFound("job", job_id)
+
+
+def _report(row: AttemptReportRow) -> AttemptReport:
+    fields = row.model_dump(include=set(AttemptReport.model_fields))
+    return AttemptReport(**fields, exit=ExitFacts(**row.exit_facts) if row.exit_facts else None)

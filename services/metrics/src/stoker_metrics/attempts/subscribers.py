@@ -1,0 +1,12 @@
+"""Questions about attempts, from the bus."""
+
+from stoker_metrics.attempts.service import Attempts
+from stoker_shared.bus import Bus, answer
+from stoker_shared.rpc.metrics import ADMIT, REPORT, REVOKE
+
+
+def register(bus: Bus, attempts: Attempts) -> None:
+    """Answer `admit`, `revoke` and `report`."""
+    answer(bus, ADMIT, attempts.admit)
+    answer(bus, REVOKE, attempts.revoke)
+    answer(bus, REPORT, attempts.report)

@@ -1,0 +1,1 @@
+"""Metric points: values at steps."""

@@ -1,0 +1,63 @@
+"""`POST /v1/jobs/{job_id}/...`: what pods report."""
+
+from typing import Any
+
+from fastapi import APIRouter, Request
+
+from stoker_metrics.reports.schemas import Taken
+from stoker_metrics.reports.service import Intake
+from stoker_metrics.reports.telemetry import ALERT, EXIT, HEARTBEAT, LOGS, METRICS, Kind
+from stoker_shared.web.problems import Problem
+
+ANSWERS: dict[int | str, dict[str, Any]] = {
+    401: {"model": Problem, "description": "The job token is unknown, expired, revoked or of another attempt"},
+    413: {"model": Problem, "description": "Too many bytes or items: send half of the batch"},
+    422: {"model": Problem, "description": "Names the fields that are wrong"},
+    429: {"model": Problem, "description": "Under pressure: keep the report, see Retry-After"},
+    503: {"model": Problem, "description": "Broker or database are away: keep the report, see Retry-After"},
+}
+
+
+def router(intake: Intake) -> APIRouter:
+    """Routes for pods."""
+    routes = APIRouter(prefix="/v1/jobs/{job_id}", tags=["reports"])
+
+    def accept(path: str, kind: Kind, *, summary: str) -> None:
+        @routes.post(
+            path,
+            status_code=202,
+            summary=summary,
+            name=kind.name,
+            responses=ANSWERS,
+            openapi_extra=_body_of(kind),
+        )
+        async def take(job_id: str, request: Request) -> Taken:
+            """202 means durable. A report sent twice counts once. NaN and Infinity are taken for null."""
+            return await intake.take(kind, job_id=job_id, request=request)
+
+    accept("/metrics", METRICS, summary="Values of steps")
+    accept("/logs", LOGS, summary="Lines of output")
+    accept("/heartbeat", HEARTBEAT, summary="Phase and progress")
+    accept("/alerts", ALERT, summary="Something that a person should know")
+    accept("/exit", EXIT, summary="How the trainer ends")
+    return routes
+
+
+def _body_of(kind: Kind) -> dict[str, Any]:
+    """The body is read by hand, so that the token is checked before a byte of it; this documents it."""
+    schema = kind.report.model_json_schema()
+    definitions = schema.pop("$defs", {})
+    return {
+        "requestBody": {"required": True, "content": {"application/json": {"schema": _inlined(schema, definitions)}}},
+        "security": [{"jobToken": []}],
+    }
+
+
+def _inlined(schema: Any, definitions: dict[str, Any]) -> Any:
+    if isinstance(schema, list):
+        return [_inlined(part, definitions) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if reference := schema.get("$ref"):
+        return _inlined(definitions[reference.rpartition("/")[2]], definitions)
+    return {name: _inlined(part, definitions) for name, part in schema.items()}

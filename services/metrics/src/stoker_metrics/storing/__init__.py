@@ -1,0 +1,1 @@
+"""From the broker into PostgreSQL: in bulk, each thing once, never backwards."""

@@ -1,0 +1,104 @@
+"""How a report moves what is known of an attempt. Pure rules: what is late or doubled never moves it back."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+
+from stoker_metrics.storing.schemas import Received
+from stoker_shared.rpc.metrics import Exit, ExitFacts, Heartbeat, MetricsBatch, Phase
+
+PHASE_ORDER: tuple[Phase, ...] = ("preparing", "training", "saving")
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What is known of an attempt: the part of its row that reports move."""
+
+    phase: Phase | None = None
+    last_heard_at: datetime | None = None
+    last_progress_at: datetime | None = None
+    step: int = 0
+    heartbeat_sequence: int = 0
+    total_steps: int = 0
+    seconds_left: float | None = None
+    tokens_per_second: float | None = None
+    point_sequence: int = 0
+    latest_values: dict[str, float | None] = field(default_factory=dict)
+    exit_facts: ExitFacts | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseEntered:
+    """The pod entered another phase."""
+
+    phase: Phase
+
+
+@dataclass(frozen=True, slots=True)
+class Exited:
+    """The pod told how it ends."""
+
+    facts: ExitFacts
+
+
+Fact = PhaseEntered | Exited
+
+
+def advance(known: Progress, received: Received) -> tuple[Progress, list[Fact]]:
+    """What is known after a report, and what is worth telling."""
+    heard = replace(known, last_heard_at=_later(known.last_heard_at, received.received_at))
+    rule = _RULES.get(type(received.message))
+    return rule(heard, received.message, received.received_at) if rule else (heard, [])
+
+
+def _after_heartbeat(known: Progress, heartbeat: Heartbeat, _at: datetime) -> tuple[Progress, list[Fact]]:
+    # The service's own time of receipt: the broker took the message a moment later.
+    moved = _stepped(known, heartbeat.step, heartbeat.received_at)
+    if heartbeat.sequence > known.heartbeat_sequence:
+        moved = replace(
+            moved,
+            heartbeat_sequence=heartbeat.sequence,
+            total_steps=heartbeat.total_steps,
+            seconds_left=heartbeat.seconds_left,
+            tokens_per_second=heartbeat.tokens_per_second,
+        )
+    if known.phase is not None and PHASE_ORDER.index(heartbeat.phase) <= PHASE_ORDER.index(known.phase):
+        return moved, []
+    return replace(moved, phase=heartbeat.phase), [PhaseEntered(heartbeat.phase)]
+
+
+def _after_points(known: Progress, batch: MetricsBatch, at: datetime) -> tuple[Progress, list[Fact]]:
+    for point in sorted(batch.points, key=lambda point: point.sequence):
+        is_newer = point.sequence > known.point_sequence
+        # A value that is told rarely, like an evaluation, stays until it is told again.
+        values = known.latest_values | point.values if is_newer else point.values | known.latest_values
+        known = replace(
+            _stepped(known, point.step, at),
+            latest_values=values,
+            point_sequence=max(known.point_sequence, point.sequence),
+        )
+    return known, []
+
+
+def _after_exit(known: Progress, message: Exit, _at: datetime) -> tuple[Progress, list[Fact]]:
+    if known.exit_facts is not None:
+        return known, []
+    return replace(known, exit_facts=message.facts), [Exited(message.facts)]
+
+
+_RULES: dict[type, Callable[[Progress, Any, datetime], tuple[Progress, list[Fact]]]] = {
+    Heartbeat: _after_heartbeat,
+    MetricsBatch: _after_points,
+    Exit: _after_exit,
+}
+
+
+def _stepped(known: Progress, step: int, at: datetime) -> Progress:
+    if step <= known.step:
+        return known
+    return replace(known, step=step, last_progress_at=_later(known.last_progress_at, at))
+
+
+def _later(known: datetime | None, moment: datetime) -> datetime:
+    return moment if known is None else max(known, moment)

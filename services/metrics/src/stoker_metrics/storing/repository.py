@@ -1,0 +1,102 @@
+"""SQL of storing: locking attempts, moving their rows, alerts, the count of events. In the caller's transaction."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+
+from sqlalchemy import text
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from stoker_metrics.storing.progress import Progress
+from stoker_metrics.storing.schemas import AttemptKey
+from stoker_shared.rpc.metrics import Alert, ExitFacts
+
+# In order of the key, so that two batches of replicas cannot wait for each other in a circle.
+_LOCK = text("""
+SELECT job_id, attempt, phase, last_heard_at, last_progress_at, step, heartbeat_sequence, total_steps, seconds_left,
+       tokens_per_second, point_sequence, latest_values, exit_facts
+FROM attempt_reports
+WHERE (job_id, attempt) IN (SELECT * FROM unnest(CAST(:job_ids AS text[]), CAST(:attempts AS int[])))
+ORDER BY job_id, attempt
+FOR UPDATE
+""")
+_MOVE = text("""
+UPDATE attempt_reports
+SET phase = :phase, last_heard_at = :last_heard_at, last_progress_at = :last_progress_at, step = :step,
+    heartbeat_sequence = :heartbeat_sequence, total_steps = :total_steps, seconds_left = :seconds_left,
+    tokens_per_second = :tokens_per_second, point_sequence = :point_sequence,
+    latest_values = CAST(:latest_values AS jsonb), exit_facts = CAST(:exit_facts AS jsonb)
+WHERE job_id = :job_id AND attempt = :attempt
+""")
+_ALERTS = text("""
+INSERT INTO alerts (job_id, attempt, sequence, at, level, code, message)
+SELECT * FROM unnest(CAST(:job_ids AS text[]), CAST(:attempts AS int[]), CAST(:sequences AS bigint[]),
+                     CAST(:ats AS timestamptz[]), CAST(:levels AS text[]), CAST(:codes AS text[]),
+                     CAST(:messages AS text[])) AS new (job_id, attempt, sequence, at, level, code, message)
+ORDER BY job_id, attempt, sequence
+ON CONFLICT DO NOTHING
+""")
+# The row's lock also makes the outbox rows of one job commit in the order of their ids.
+_COUNT = text("""
+INSERT INTO pod_event_counters AS counter (job_id, last_sequence) VALUES (:job_id, 1)
+ON CONFLICT (job_id) DO UPDATE SET last_sequence = counter.last_sequence + 1
+RETURNING last_sequence
+""")
+
+
+class StoringRepository:
+    """What storing a batch needs beside points and lines."""
+
+    async def lock(self, session: AsyncSession, keys: Iterable[AttemptKey]) -> dict[AttemptKey, Progress]:
+        """Lock attempts and read what is known of them; those never admitted are missing."""
+        wanted = sorted(keys)
+        values = {"job_ids": [job_id for job_id, _ in wanted], "attempts": [attempt for _, attempt in wanted]}
+        rows = [dict(row) for row in (await session.execute(_LOCK, values)).mappings()]
+        return {(row.pop("job_id"), row.pop("attempt")): _progress(row) for row in rows}
+
+    async def move(self, session: AsyncSession, moved: Mapping[AttemptKey, Progress]) -> None:
+        """Write what is known now."""
+        if moved:
+            await session.execute(_MOVE, [_columns(key, progress) for key, progress in sorted(moved.items(), key=_key)])
+
+    async def store_alerts(self, session: AsyncSession, alerts: Sequence[Alert]) -> None:
+        """Store alerts; those that are there already stay as they are."""
+        if not alerts:
+            return
+        await session.execute(
+            _ALERTS,
+            {
+                "job_ids": [alert.job_id for alert in alerts],
+                "attempts": [alert.attempt for alert in alerts],
+                "sequences": [alert.sequence for alert in alerts],
+                "ats": [alert.at for alert in alerts],
+                "levels": [alert.level for alert in alerts],
+                "codes": [alert.code for alert in alerts],
+                "messages": [alert.message for alert in alerts],
+            },
+        )
+
+    async def next_sequence(self, session: AsyncSession, *, job_id: str) -> int:
+        """The number of the next event of a job's pods."""
+        return int((await session.execute(_COUNT, {"job_id": job_id})).scalar_one())
+
+
+def _progress(row: dict[str, object]) -> Progress:
+    facts = row.pop("exit_facts")
+    return Progress(**row, exit_facts=None if facts is None else ExitFacts.model_validate(facts))  # type: ignore[arg-type]
+
+
+def _columns(key: AttemptKey, progress: Progress) -> dict[str, object]:
+    job_id, attempt = key
+    plain = {name: getattr(progress, name) for name in Progress.__slots__}
+    facts = progress.exit_facts
+    return {
+        **plain,
+        "job_id": job_id,
+        "attempt": attempt,
+        "latest_values": json.dumps(progress.latest_values),
+        "exit_facts": None if facts is None else facts.model_dump_json(),
+    }
+
+
+def _key(item: tuple[AttemptKey, Progress]) -> AttemptKey:
+    return item[0]

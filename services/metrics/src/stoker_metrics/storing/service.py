@@ -1,0 +1,83 @@
+"""Storing a batch of messages in one transaction, with the events that it gives rise to."""
+
+from collections.abc import Mapping, Sequence
+from uuid import uuid4
+
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from stoker_metrics.errors import AttemptUnknown
+from stoker_metrics.lines.repository import LineRepository
+from stoker_metrics.points.repository import PointRepository
+from stoker_metrics.storing.progress import Fact, PhaseEntered, Progress, advance
+from stoker_metrics.storing.repository import StoringRepository
+from stoker_metrics.storing.schemas import AttemptKey, Received
+from stoker_shared.clock import Clock
+from stoker_shared.database import Database
+from stoker_shared.events import PodEvent, PodExited, PodPhaseChanged
+from stoker_shared.outbox import enqueue
+from stoker_shared.rpc.metrics import Alert, Exit, Heartbeat, LogBatch, MetricsBatch
+
+
+class Store:
+    """Stores what pods reported. The same message again changes nothing."""
+
+    def __init__(self, database: Database, *, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+        self._rows = StoringRepository()
+        self._points = PointRepository()
+        self._lines = LineRepository()
+
+    async def store(self, batch: Sequence[Received]) -> int:
+        """Store all of it or nothing. Returns how many events wait in the outbox because of it.
+
+        Raises:
+            AttemptUnknown: a message is of an attempt that was never admitted here.
+            ServiceUnavailable: the database is away.
+        """
+        async with self._database.transaction() as session:
+            known = await self._rows.lock(session, {received.key for received in batch})
+            for received in batch:
+                if received.key not in known:
+                    raise AttemptUnknown(*received.key)
+            await self._store_items(session, batch)
+            return await self._move(session, batch, known)
+
+    async def _store_items(self, session: AsyncSession, batch: Sequence[Received]) -> None:
+        messages = [received.message for received in batch]
+        await self._points.store(session, [message for message in messages if isinstance(message, MetricsBatch)])
+        await self._lines.store(session, [message for message in messages if isinstance(message, LogBatch)])
+        await self._rows.store_alerts(session, [message for message in messages if isinstance(message, Alert)])
+
+    async def _move(
+        self, session: AsyncSession, batch: Sequence[Received], known: Mapping[AttemptKey, Progress]
+    ) -> int:
+        moved = dict(known)
+        facts: list[tuple[AttemptKey, Fact]] = []
+        for received in sorted(batch, key=_order):
+            moved[received.key], new = advance(moved[received.key], received)
+            facts += [(received.key, fact) for fact in new]
+        await self._rows.move(session, {key: progress for key, progress in moved.items() if progress != known[key]})
+        # In order of the job, as all locks here.
+        for key, fact in sorted(facts, key=lambda item: item[0]):
+            await enqueue(session, await self._event(session, key, fact))
+        return len(facts)
+
+    async def _event(self, session: AsyncSession, key: AttemptKey, fact: Fact) -> PodEvent:
+        job_id, attempt = key
+        envelope = {
+            "event_id": uuid4(),
+            "occurred_at": self._clock.now(),
+            "sequence": await self._rows.next_sequence(session, job_id=job_id),
+            "job_id": job_id,
+            "attempt": attempt,
+        }
+        if isinstance(fact, PhaseEntered):
+            return PodPhaseChanged(**envelope, phase=fact.phase)
+        return PodExited(**envelope, exit_code=fact.facts.exit_code, reason=fact.facts.reason)
+
+
+def _order(received: Received) -> tuple[bool, int]:
+    """Heartbeats in their order, the exit last; the other kinds do not depend on order."""
+    message = received.message
+    return isinstance(message, Exit), message.sequence if isinstance(message, Heartbeat) else 0

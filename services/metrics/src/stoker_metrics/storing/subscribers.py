@@ -1,0 +1,55 @@
+"""The durable consumer `metrics_store`. A message is acknowledged after the commit that stores it."""
+
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_fixed
+
+from stoker_metrics.attempts.silence import Hearing
+from stoker_metrics.storing.batching import Batcher
+from stoker_metrics.storing.schemas import Received, Telemetry
+from stoker_metrics.storing.service import Store
+from stoker_shared.bus import Bus, MessageContext, consume
+from stoker_shared.errors import TransientError
+
+CONSUMER = "metrics_store"
+_RETRY_SECONDS = 0.5
+
+
+class Storing:
+    """Stores messages in batches; waits a little for a database that is away before a message goes back."""
+
+    def __init__(
+        self, store: Store, *, hearing: Hearing, wake: Callable[[], None], workers: int, patience: timedelta
+    ) -> None:
+        self._store = store
+        self._hearing = hearing
+        self._wake = wake
+        self._workers = workers
+        self._patience = patience
+        self._batcher = Batcher(self._flush, limit=workers)
+
+    def register(self, bus: Bus) -> None:
+        """Consume what pods report."""
+        consume(bus, CONSUMER, Telemetry, self.handle, workers=self._workers)
+
+    async def handle(self, message: Telemetry, context: MessageContext) -> None:
+        """Return when the message is committed."""
+        await self._batcher.add(Received(message, context.received_at))
+
+    async def _flush(self, batch: Sequence[Received]) -> None:
+        # Redelivery has a growing delay: after a short outage waiting here is sooner.
+        retrying = AsyncRetrying(
+            retry=retry_if_exception_type(TransientError),
+            stop=stop_after_delay(self._patience),
+            wait=wait_fixed(_RETRY_SECONDS),
+            before_sleep=lambda _state: self._hearing.failed(),
+            reraise=True,
+        )
+        try:
+            told: int = await retrying(self._store.store, batch)
+        except TransientError:
+            self._hearing.failed()
+            raise
+        if told:
+            self._wake()
