@@ -30,7 +30,7 @@ class Settings(ServiceSettings):
     max_artifact_bytes: int = Field(default=100 * 10**9, ge=1)
     max_line_bytes: int = Field(default=8 * 2**20, ge=1024)
     max_unpacked_bytes: int = Field(default=200 * 10**9, ge=1)
-    max_listed_faults: int = Field(default=100, ge=1, le=10_000)
+    max_listed_faults: int = Field(default=100, ge=1, le=500, description="all of them travel in one message")
 
     upload_lifetime: Lifetime = timedelta(hours=24)
     download_lifetime: Lifetime = timedelta(hours=2)

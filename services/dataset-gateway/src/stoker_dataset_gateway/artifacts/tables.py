@@ -5,7 +5,7 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlmodel import Field
 
-from stoker_dataset_gateway.table import Table
+from stoker_dataset_gateway.tables import Table
 from stoker_shared.database import UtcColumn
 
 

@@ -71,6 +71,11 @@ class FileCheck:
         self._first: tuple[int, DataFormat, Shape] | None = None
         self._sample = ""
 
+    @property
+    def has_faults(self) -> bool:
+        """Whether anything is wrong so far."""
+        return self._faults.total > 0
+
     def feed(self, block: bytes) -> None:
         """The next bytes of the file."""
         if self._is_hopeless:

@@ -55,7 +55,8 @@ class DatasetRepository:
             )
             .with_for_update()
         )
-        return found.scalars().one()
+        version: DatasetVersion = found.scalars().one()
+        return version
 
     async def decide(
         self, session: AsyncSession, identifier: str, *, state: str, now: datetime, values: dict[str, Any]

@@ -27,15 +27,12 @@ class DatasetService:
         return facts_of(version)
 
     async def list(self, request: ListDatasets) -> DatasetList:
-        """The newest versions of an owner, each with its first faults."""
+        """The newest versions of an owner, with figures and counts; `describe` also has faults and sample."""
         async with self._database.transaction() as session:
             versions = await self._versions.newest(session, owner=request.owner, limit=request.limit)
         return DatasetList(datasets=[_brief(facts_of(version)) for version in versions])
 
 
-_LISTED_FAULTS = 3
-
-
 def _brief(facts: DatasetFacts) -> DatasetFacts:
-    # A thousand versions with a hundred faults each would not fit into a message of the broker.
-    return facts.model_copy(update={"faults": facts.faults[:_LISTED_FAULTS], "sample": facts.sample[:200]})
+    # A thousand versions with all their faults would not fit into a message of the broker.
+    return facts.model_copy(update={"faults": [], "sample": ""})

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field
 
-from stoker_dataset_gateway.table import Table
+from stoker_dataset_gateway.tables import Table
 from stoker_shared.database import UtcColumn
 
 

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import CursorResult, delete, func, select, update
+from sqlalchemy import CursorResult, delete, select, update
 from sqlmodel import col
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -15,10 +15,6 @@ class ObjectWriteRepository:
     async def add(self, session: AsyncSession, *, object_key: str, purpose: str, busy_until: datetime) -> None:
         """Note that this object is about to be written."""
         session.add(ObjectWrite(object_key=object_key, purpose=purpose, busy_until=busy_until))
-
-    async def lock_purpose(self, session: AsyncSession, purpose: str) -> None:
-        """Until the transaction ends, nobody else looks at writes for this purpose under the same lock."""
-        await session.execute(select(func.pg_advisory_xact_lock(func.hashtext(purpose))))
 
     async def is_busy(self, session: AsyncSession, purpose: str, *, now: datetime) -> bool:
         """Whether somebody is writing for this purpose."""

@@ -9,6 +9,7 @@ from datetime import timedelta
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from stoker_dataset_gateway.errors import WriteInProgress, WriteLost
+from stoker_dataset_gateway.locks import hold_lock
 from stoker_dataset_gateway.objects.repository import ObjectWriteRepository
 from stoker_dataset_gateway.storage import ObjectStore
 from stoker_shared.clock import Clock
@@ -101,7 +102,7 @@ class ObjectWriter:
         now = self._clock.now()
         async with self._database.transaction() as session:
             if is_exclusive:
-                await self._rows.lock_purpose(session, purpose)
+                await hold_lock(session, purpose)
                 if await self._rows.is_busy(session, purpose, now=now):
                     raise WriteInProgress
             await self._rows.add(session, object_key=key, purpose=purpose, busy_until=now + self._lease)

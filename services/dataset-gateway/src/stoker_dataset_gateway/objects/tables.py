@@ -4,7 +4,7 @@ from datetime import datetime
 
 from sqlmodel import Field
 
-from stoker_dataset_gateway.table import Table
+from stoker_dataset_gateway.tables import Table
 from stoker_shared.database import UtcColumn
 
 

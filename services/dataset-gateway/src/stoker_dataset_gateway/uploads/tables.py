@@ -5,12 +5,12 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlmodel import Field
 
-from stoker_dataset_gateway.table import Table
+from stoker_dataset_gateway.tables import Table
 from stoker_shared.database import UtcColumn
 
 
 class Upload(Table, table=True):
-    """Permission to send the bytes of one version. Name and size are those of this ticket, until the version is stored."""
+    """Permission to send the bytes of one version, which takes name and size from it when it is decided on."""
 
     __tablename__ = "uploads"
 

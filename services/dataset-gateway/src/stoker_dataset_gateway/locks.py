@@ -1,0 +1,9 @@
+"""Locks that last for a transaction, for what has no row yet that could be locked."""
+
+from sqlalchemy import func, select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+
+async def hold_lock(session: AsyncSession, name: str) -> None:
+    """Until this transaction ends, others that ask for the same name wait."""
+    await session.execute(select(func.pg_advisory_xact_lock(func.hashtext(func.current_schema() + " " + name))))
