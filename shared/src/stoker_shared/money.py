@@ -1,7 +1,7 @@
 """Money is whole micro-dollars (USD * 1,000,000) in an int. Floats never touch it."""
 
 from datetime import timedelta
-from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
+from decimal import ROUND_HALF_UP, Decimal
 from typing import Annotated, NewType
 
 from pydantic import Field
@@ -10,7 +10,9 @@ from stoker_shared.errors import AmountUnreadable
 
 MicroUsd = NewType("MicroUsd", int)
 
-NonNegativeMicroUsd = Annotated[int, Field(ge=0, le=10**15)]
+_LIMIT = 10**15
+
+NonNegativeMicroUsd = Annotated[int, Field(ge=0, le=_LIMIT)]
 """An amount in a message or a request; the upper limit of a thousand million USD catches unit mistakes."""
 
 ONE_USD = MicroUsd(1_000_000)
@@ -22,13 +24,16 @@ def usd(amount: str | int | Decimal) -> MicroUsd:
     """Read an amount in dollars, such as `"12.50"`.
 
     Raises:
-        AmountUnreadable: not a finite decimal number.
+        AmountUnreadable: not a decimal number, or beyond a thousand million dollars.
     """
     try:
         value = Decimal(str(amount).strip().removeprefix("$")) * ONE_USD
-        return MicroUsd(int(value.to_integral_value(rounding=ROUND_HALF_UP)))
-    except (InvalidOperation, ValueError, OverflowError) as error:
+        is_absurd = not abs(value) <= _LIMIT
+    except ArithmeticError as error:
         raise AmountUnreadable(str(amount)) from error
+    if is_absurd:
+        raise AmountUnreadable(str(amount))
+    return MicroUsd(int(value.to_integral_value(rounding=ROUND_HALF_UP)))
 
 
 def cost_of(duration: timedelta, price_per_hour: MicroUsd) -> MicroUsd:
