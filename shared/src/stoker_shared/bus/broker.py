@@ -15,6 +15,7 @@ from nats.js.errors import NotFoundError
 from pydantic import BaseModel, ConfigDict
 
 from stoker_shared.bus.publishing import JetStreamPublisher
+from stoker_shared.bus.responding import Respond, Responders
 from stoker_shared.bus.retry import retry_middleware
 from stoker_shared.logging import get_logger
 from stoker_shared.subjects import inbox_prefix
@@ -42,6 +43,7 @@ class Bus:
         self.settings = settings
         self.publisher = JetStreamPublisher(self._client)
         self.consumers: list[str] = []
+        self._responders = Responders()
         self._on_reconnect: list[Callable[[], None]] = []
         self._is_stopping = False
         self.broker = NatsBroker(
@@ -68,6 +70,10 @@ class Bus:
         """Pull subscribers ignore the broker's inbox prefix and need it told again."""
         return f"{inbox_prefix(self.settings.service)}.".encode()
 
+    def respond_to(self, subject: str, *, queue: str, respond: Respond) -> None:
+        """Answer requests on a subject from `start` on; members of a queue share them."""
+        self._responders.add(subject, queue=queue, respond=respond)
+
     def on_reconnect(self, callback: Callable[[], None]) -> None:
         """Call this when the connection is back after a loss."""
         self._on_reconnect.append(callback)
@@ -77,12 +83,14 @@ class Bus:
         await self.broker.connect()
         await self._wait_for_consumers(attempts_every)
         await self.broker.start()
+        await self._responders.start(self._client())
         # Without a flush a peer may ask before the server has seen our subscriptions.
         await self._client().flush()
 
     async def stop(self) -> None:
         """Let running handlers end, then disconnect."""
         self._is_stopping = True
+        await self._responders.stop(patience=self.settings.graceful_timeout_seconds)
         await self.broker.stop()
 
     async def is_ready(self) -> bool:

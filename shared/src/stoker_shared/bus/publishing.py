@@ -65,6 +65,10 @@ class JetStreamPublisher:
         """The streams of our topology."""
         return [stream.name for stream in STREAMS]
 
+    async def shared_stream_names(self) -> list[str]:
+        """Those that keep what was read, so that a message sent again is known by its id, whoever else writes there."""
+        return [stream.name for stream in STREAMS if stream.retention == "limits"]
+
     async def stream_state(self, stream: str) -> StreamState:
         """How far a stream has come.
 
@@ -72,6 +76,8 @@ class JetStreamPublisher:
             BrokerUnavailable: the broker does not answer, or has no such stream (yet).
         """
         try:
+            if not self._client().is_connected:
+                raise BrokerUnavailable(f"stream {stream}", "not connected")
             info = await self._client().jetstream(timeout=self._timeout).stream_info(stream)
         except (NatsError, JetStreamError, APIError, TimeoutError, OSError) as error:
             raise BrokerUnavailable(f"stream {stream}", type(error).__name__) from error

@@ -1,6 +1,7 @@
 """What happens when a handler fails: again later for what may pass, the dead letters for what cannot."""
 
 import random
+import sys
 from typing import Any
 
 from faststream.exceptions import HandlerException, NackMessage, RejectMessage
@@ -11,7 +12,7 @@ from nats.errors import NotJSMessageError
 
 from stoker_shared import subjects
 from stoker_shared.bus.publishing import JetStreamPublisher
-from stoker_shared.errors import TransientError
+from stoker_shared.errors import MessageInvalid, TransientError
 from stoker_shared.logging import get_logger
 from stoker_shared.topology import CONSUMERS
 
@@ -21,7 +22,16 @@ BASE_DELAY_SECONDS = 0.25
 MAX_DELAY_SECONDS = 60.0
 _JITTER = 0.2
 
+# Counted here and not by the broker: a message at the broker's limit would stay in a work queue for ever, unhandled
+# and without a dead letter.
 _MAX_DELIVER = {(spec.stream, spec.name): spec.max_deliver for spec in CONSUMERS}
+
+
+class DeliveriesExhausted(MessageInvalid):
+    """A message was delivered as often as it may be, and no handler came to an end with it."""
+
+    def __init__(self, deliveries: int) -> None:
+        super().__init__(f"{deliveries} deliveries ended neither in success nor in an error.")
 
 
 def retry_delay(delivered: int, *, jitter: float) -> float:
@@ -37,6 +47,9 @@ def retry_middleware(publisher: JetStreamPublisher) -> Any:
             metadata = _metadata(msg.raw_message)
             if metadata is None:  # a core message, an RPC: the caller sees the failure
                 return await call_next(msg)
+            if metadata.num_delivered > _limit(metadata):
+                # Deliveries that no handler ended: it took the process down, or hung each time.
+                await self._dead(msg.raw_message, DeliveriesExhausted(metadata.num_delivered - 1))
             try:
                 return await call_next(msg)
             except HandlerException:
@@ -48,9 +61,7 @@ def retry_middleware(publisher: JetStreamPublisher) -> Any:
 
         async def _again_or_dead(self, raw: Msg, error: TransientError) -> None:
             metadata = raw.metadata
-            limit = _MAX_DELIVER.get((metadata.stream, metadata.consumer), 0)
-            if limit and metadata.num_delivered >= limit:
-                # A message that is nacked at its last delivery would stay in a work queue for ever.
+            if metadata.num_delivered >= _limit(metadata):
                 await self._dead(raw, error)
             delay = retry_delay(metadata.num_delivered, jitter=random.uniform(-1, 1))  # noqa: S311
             logger.warning(
@@ -75,6 +86,10 @@ def retry_middleware(publisher: JetStreamPublisher) -> Any:
             raise RejectMessage from error
 
     return RetryMiddleware
+
+
+def _limit(metadata: Msg.Metadata) -> int:
+    return _MAX_DELIVER.get((metadata.stream, metadata.consumer), sys.maxsize)
 
 
 def _metadata(raw: Any) -> Msg.Metadata | None:

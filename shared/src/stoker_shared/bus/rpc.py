@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import structlog
-from faststream.nats import NatsMessage
+from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.errors import NoRespondersError
 from pydantic import BaseModel, ValidationError
@@ -77,11 +77,13 @@ class RpcClient:
 def answer(bus: Bus, rpc: Rpc[RequestT, ResponseT], handler: Callable[[RequestT], Awaitable[ResponseT]]) -> None:
     """Answer a question. Replicas of the service share the questions; a `StokerError` travels back as a fault."""
 
-    @bus.broker.subscriber(rpc.subject, queue=rpc.service, max_workers=32)
-    async def receive(raw: NatsMessage) -> bytes:
-        with structlog.contextvars.bound_contextvars(trace_id=enter_trace(raw.headers.get(TRACEPARENT_HEADER))):
-            reply = await _reply(rpc, raw.body, handler)
-            return reply.model_dump_json().encode()
+    async def respond(message: Msg) -> None:
+        traced = enter_trace((message.headers or {}).get(TRACEPARENT_HEADER))
+        with structlog.contextvars.bound_contextvars(trace_id=traced):
+            reply = await _reply(rpc, message.data, handler)
+            await message.respond(reply.model_dump_json().encode())
+
+    bus.respond_to(rpc.subject, queue=rpc.service, respond=respond)
 
 
 async def _reply(rpc: Rpc[Any, Any], body: bytes, handler: Callable[[Any], Awaitable[Message]]) -> _Reply:

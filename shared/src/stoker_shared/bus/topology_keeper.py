@@ -15,9 +15,11 @@ from nats.errors import Error as NatsError
 from nats.js.api import AckPolicy, ConsumerConfig, DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
 from nats.js.client import JetStreamContext
 from nats.js.errors import APIError, BadRequestError
+from nats.js.errors import Error as JetStreamError
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from stoker_shared.errors import StokerError
 from stoker_shared.logging import configure_logging, get_logger
 from stoker_shared.settings import read_settings
 from stoker_shared.subjects import inbox_prefix
@@ -26,6 +28,18 @@ from stoker_shared.topology import TOPOLOGY, ConsumerSpec, StreamSpec, Topology
 logger = get_logger(__name__)
 
 _STREAM_NAME_IN_USE = 10058
+_UNLIMITED = -1
+
+
+class TopologyRefused(StokerError):
+    """The broker refuses a stream or a consumer as the topology wants it."""
+
+    def __init__(self, refused: dict[str, str]) -> None:
+        super().__init__(
+            f"The broker refuses {', '.join(refused)}.",
+            next_step="Change it by hand, or delete it so that it is made anew.",
+            fields=refused,
+        )
 
 
 class TopologySettings(BaseSettings):
@@ -40,11 +54,30 @@ class TopologySettings(BaseSettings):
 
 
 async def ensure_topology(jetstream: JetStreamContext, topology: Topology = TOPOLOGY) -> None:
-    """Create what is missing and change what differs. Never deletes."""
+    """Create what is missing and change what differs. Never deletes.
+
+    One that the broker refuses (a change of retention, say) does not keep the others from being brought up to date.
+
+    Raises:
+        TopologyRefused: names what the broker refused.
+    """
+    refused: dict[str, str] = {}
     for stream in topology.streams:
-        await _ensure_stream(jetstream, stream)
+        try:
+            await _ensure_stream(jetstream, stream)
+        except APIError as error:
+            refused[stream.name] = _reason(error)
     for spec in topology.consumers:
-        await jetstream.add_consumer(spec.stream, _consumer_config(spec))  # creates or updates
+        try:
+            await jetstream.add_consumer(spec.stream, _consumer_config(spec))  # creates or updates
+        except APIError as error:
+            refused[spec.name] = _reason(error)
+    if refused:
+        raise TopologyRefused(refused)
+
+
+def _reason(error: APIError) -> str:
+    return f"{error.err_code} {error.description}"
 
 
 async def keep(settings: TopologySettings) -> None:
@@ -61,7 +94,10 @@ async def keep(settings: TopologySettings) -> None:
 async def _reconcile_once(client: Client, settings: TopologySettings) -> None:
     try:
         await ensure_topology(client.jetstream(timeout=5.0))
-    except (NatsError, APIError, TimeoutError, OSError) as error:
+    except TopologyRefused as error:
+        logger.error("the broker refuses the topology", refused=error.fields, next_step=error.next_step)  # noqa: TRY400
+        return
+    except (NatsError, JetStreamError, TimeoutError, OSError) as error:
         logger.warning("topology not checked", reason=f"{type(error).__name__}: {error}")
         return
     if settings.ready_file is not None:
@@ -97,7 +133,8 @@ def _consumer_config(spec: ConsumerSpec) -> ConsumerConfig:
         filter_subject=spec.filter_subject,
         ack_policy=AckPolicy.EXPLICIT,
         ack_wait=spec.ack_wait.total_seconds(),
-        max_deliver=spec.max_deliver,
+        # Deliveries are counted by the consuming side (bus/retry.py), which dead-letters the message after the last.
+        max_deliver=_UNLIMITED,
         max_ack_pending=spec.max_ack_pending,
     )
 
