@@ -115,7 +115,8 @@ def _machine_is_back(view: View) -> Step | None:
     attempt = view.attempt
     if not isinstance(view.sight.machine, Alive) or not (attempt.absent_since or attempt.exited_since):
         return None
-    return Wait(timedelta(0), "the machine is there after all", noted={"absent_since": None, "exited_since": None})
+    forgotten = dict.fromkeys(("absent_since", "exited_since", "billing_ended_at"))
+    return Wait(timedelta(0), "the machine is there after all", noted=forgotten)
 
 
 def _budget_exhausted(view: View) -> Step | None:

@@ -58,6 +58,8 @@ class BeginTermination:
 
     reason: EndReason
     detail: str = ""
+    has_no_machine: bool = False
+    """It is certain that none was made, so none needs to be looked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,7 @@ class TerminateMachine:
 
 @dataclass(frozen=True, slots=True)
 class EndAttempt:
-    """terminating -> an end, or queued if `retry_at` is set. Tokens are revoked before, the ledger is settled with it."""
+    """terminating -> an end, or queued if `retry_at` is set. Tokens are revoked before, the ledger settled with it."""
 
     status: JobStatus
     reason: EndReason

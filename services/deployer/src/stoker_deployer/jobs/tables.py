@@ -81,7 +81,12 @@ class Job(Table, table=True):
 
 
 class Attempt(Table, table=True):
-    """One try at a job with one machine. The row is the intent: it is committed before the provider is asked."""
+    """One try at a job with one machine. The row is the intent: it is committed before the provider is asked.
+
+    `refused_at`: it is certain that no machine was made. `absent_since`: the first look that found no machine.
+    `exited_since`: the first look that found the machine ended without a report. `report_missed_at`: the last time
+    that nobody could tell what the pod reported.
+    """
 
     __tablename__ = "attempts"
 
@@ -95,6 +100,7 @@ class Attempt(Table, table=True):
     machine_name: str
     intent_at: datetime = _time()
 
+    refused_at: datetime | None = _time_or_none()
     handle: str | None = None
     launched_at: datetime | None = _time_or_none()
     billing_started_at: datetime | None = _time_or_none()

@@ -75,6 +75,8 @@ def _provisioning(view: View) -> Step:
 
 
 def _terminating(view: View) -> Step:
+    if view.attempt.refused_at:
+        return _end_attempt(view)
     if view.attempt.handle is None:
         # The outcome of the launch may be unknown: a machine may appear under our name.
         return _record(view) if view.sight.found else _absent_for_certain(view) or _end_attempt(view)
@@ -135,7 +137,8 @@ def _terminate_pause(view: View) -> timedelta:
     policy, calls = view.policy, view.attempt.terminate_calls
     if calls == 0:
         return timedelta(0)
-    return min(policy.terminate_retry * 2 ** min(calls - 1, 20), policy.terminate_retry_max)
+    grown: timedelta = policy.terminate_retry * 2 ** min(calls - 1, 20)
+    return min(grown, policy.terminate_retry_max)
 
 
 def _end_attempt(view: View) -> EndAttempt:
@@ -153,5 +156,5 @@ def _end_attempt(view: View) -> EndAttempt:
 
 
 def _retry_at(view: View) -> datetime:
-    grown = view.policy.retry_delay * 2 ** (view.job.attempt - 1)
+    grown: timedelta = view.policy.retry_delay * 2 ** (view.job.attempt - 1)
     return view.now + min(grown, view.policy.retry_delay_max)

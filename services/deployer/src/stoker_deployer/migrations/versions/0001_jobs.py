@@ -76,6 +76,7 @@ def _create_attempts() -> None:
         sa.Column("price_micro_usd_per_hour", sa.BigInteger, nullable=False),
         sa.Column("machine_name", sa.Text, nullable=False, unique=True),
         sa.Column("intent_at", UtcColumn, nullable=False),
+        sa.Column("refused_at", UtcColumn),
         sa.Column("handle", sa.Text),
         sa.Column("launched_at", UtcColumn),
         sa.Column("billing_started_at", UtcColumn),

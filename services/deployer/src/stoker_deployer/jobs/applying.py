@@ -1,0 +1,266 @@
+"""Applies a change: guarded update, attempt, ledger and event in one transaction. No network call here."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from stoker_deployer.jobs.announcing import PHASE_EVENTS, Aftermath, tell
+from stoker_deployer.jobs.repository import JobRepository
+from stoker_deployer.jobs.steps import (
+    BeginAttempt,
+    BeginTermination,
+    Change,
+    EndAttempt,
+    EndQueued,
+    EnterPhase,
+    RecordMachine,
+    Wait,
+)
+from stoker_deployer.jobs.tables import Attempt, machine_name
+from stoker_deployer.jobs.view import Snapshot, View
+from stoker_deployer.ledger.repository import LedgerRepository
+from stoker_deployer.providers import Gone
+from stoker_shared.events import (
+    JobCancelled,
+    JobCompleted,
+    JobEvent,
+    JobFailed,
+    JobRequeued,
+    MachineProvisioned,
+    ProvisioningStarted,
+    TerminationStarted,
+)
+from stoker_shared.job_state import JobStatus, may_follow
+from stoker_shared.money import cost_of
+from stoker_shared.outbox import enqueue
+
+_END_EVENTS: dict[JobStatus, type[JobEvent]] = {
+    JobStatus.COMPLETED: JobCompleted,
+    JobStatus.FAILED: JobFailed,
+    JobStatus.CANCELLED: JobCancelled,
+}
+_UNLOCKED: dict[str, Any] = {"lock_token": None, "lock_owner": None, "lock_expires_at": None}
+_DETAIL_LENGTH = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What became of a claim. `released_until` None: it is still held. `fresh`: it has just begun this attempt."""
+
+    released_until: datetime | None = None
+    has_ended: bool = False
+    fresh: Snapshot | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Transition:
+    status: JobStatus
+    event: type[JobEvent]
+    job: Mapping[str, Any]
+    attempt: Mapping[str, Any]
+    fields: Mapping[str, Any]
+
+
+class Applier:
+    """Writes changes. `max_active_jobs` limits how many jobs own machines."""
+
+    def __init__(self, jobs: JobRepository, ledger: LedgerRepository, *, max_active_jobs: int) -> None:
+        self._jobs = jobs
+        self._ledger = ledger
+        self._max_active_jobs = max_active_jobs
+        self._handlers: dict[type[Change], Callable[..., Awaitable[Applied]]] = {
+            Wait: self._wait,
+            BeginAttempt: self._begin_attempt,
+            RecordMachine: self._record_machine,
+            EnterPhase: self._enter_phase,
+            BeginTermination: self._begin_termination,
+            EndAttempt: self._end_attempt,
+            EndQueued: self._end_queued,
+        }
+
+    async def apply(self, session: AsyncSession, change: Change, view: View, *, token: UUID) -> Applied:
+        """Write one change in the caller's transaction.
+
+        Raises:
+            ClaimLost: the job is no longer what the view says; roll back.
+        """
+        return await self._handlers[type(change)](session, change, view, token=token)
+
+    async def _enter_phase(self, session: AsyncSession, change: EnterPhase, view: View, *, token: UUID) -> Applied:
+        transition = _Transition(change.status, PHASE_EVENTS[change.status], {}, {}, {})
+        return await self._go(session, view, transition, token=token)
+
+    async def _wait(self, session: AsyncSession, change: Wait, view: View, *, token: UUID) -> Applied:
+        is_at_once = change.after <= timedelta(0)
+        if is_at_once:
+            await self._jobs.move(session, view.job, token=token, values={"check_failures": 0})
+            await self._note(session, view, change.noted)
+            return Applied()
+        until = await self._jobs.release(
+            session,
+            view.job,
+            token=token,
+            now=view.now,
+            next_check_at=view.now + change.after,
+            failures=view.job.check_failures + 1 if change.has_failed else 0,
+        )
+        await self._note(session, view, {**change.noted, **await self._accrue(session, view, is_due_only=True)})
+        return Applied(released_until=until)
+
+    async def _begin_attempt(self, session: AsyncSession, change: BeginAttempt, view: View, *, token: UUID) -> Applied:
+        has_slot = await self._jobs.has_free_slot(session, view.job, limit=self._max_active_jobs, now=view.now)
+        if not has_slot:
+            return await self._wait(session, Wait(view.policy.queued_check, "no free slot"), view, token=token)
+        attempt = _intent(change, view)
+        book = view.snapshot.book
+        values = {
+            "status": JobStatus.PROVISIONING.value,
+            "sequence": view.job.sequence + 1,
+            "attempt": change.number,
+            "next_attempt_at": None,
+            "check_failures": 0,
+            "end_reason": None,
+            "end_detail": "",
+        }
+        await self._jobs.move(session, view.job, token=token, values=values)
+        await self._jobs.add_attempt(session, attempt)
+        book.reserve(change.number, amount=change.reservation, at=view.now)
+        await self._ledger.save(session, book)
+        begun = replace(view.snapshot, job=_changed(view.job, values), attempt=attempt)
+        told = tell(
+            ProvisioningStarted,
+            Aftermath(begun.job, attempt, book, view.now),
+            provider=attempt.provider,
+            gpu_type=attempt.gpu_type,
+            gpu_count=attempt.gpu_count,
+            reserved_micro_usd=change.reservation,
+        )
+        await enqueue(session, told)
+        return Applied(fresh=begun)
+
+    async def _record_machine(
+        self, session: AsyncSession, change: RecordMachine, view: View, *, token: UUID
+    ) -> Applied:
+        kept = {"handle": change.machine.handle, "launched_at": view.now, "absent_since": None}
+        if view.job.state == JobStatus.TERMINATING:
+            # The machine of a launch whose outcome was unknown has turned up: it is terminated next.
+            await self._jobs.move(session, view.job, token=token, values={"check_failures": 0})
+            await self._note(session, view, kept)
+            return Applied()
+        fields = {"machine": change.machine.handle}
+        transition = _Transition(JobStatus.STARTING, MachineProvisioned, {}, kept, fields)
+        return await self._go(session, view, transition, token=token)
+
+    async def _begin_termination(
+        self, session: AsyncSession, change: BeginTermination, view: View, *, token: UUID
+    ) -> Applied:
+        reason, detail = change.reason, change.detail[:_DETAIL_LENGTH]
+        ending = {"end_reason": reason.value, "end_detail": detail}
+        noted: dict[str, Any] = {**ending, "absent_since": None, "exited_since": None}
+        if change.has_no_machine:
+            noted["refused_at"] = view.now
+        if isinstance(view.sight.machine, Gone) and view.attempt.billing_started_at:
+            noted["billing_ended_at"] = view.billed_until
+        fields = {"reason": reason, "detail": detail}
+        transition = _Transition(JobStatus.TERMINATING, TerminationStarted, ending, noted, fields)
+        return await self._go(session, view, transition, token=token)
+
+    async def _end_attempt(self, session: AsyncSession, change: EndAttempt, view: View, *, token: UUID) -> Applied:
+        is_end = change.retry_at is None
+        reason, detail = change.reason, change.detail[:_DETAIL_LENGTH]
+        fields: dict[str, Any] = {"reason": reason, "detail": detail}
+        values: dict[str, Any] = {"end_reason": reason.value, "end_detail": detail}
+        if is_end:
+            values |= {**_UNLOCKED, "ended_at": view.now, "next_check_at": None}
+            event: type[JobEvent] = _END_EVENTS[change.status]
+        else:
+            values |= {"next_attempt_at": change.retry_at}
+            fields["next_attempt_at"] = change.retry_at
+            event = JobRequeued
+        started = view.attempt.billing_started_at
+        noted = {"ended_at": view.now, "billing_ended_at": view.billed_until if started else None}
+        view.snapshot.book.settle(view.job.attempt, total=view.cost, at=view.now)
+        view.snapshot.book.release(view.job.attempt, at=view.now)
+        transition = _Transition(change.status, event, values, noted, fields)
+        await self._go(session, view, transition, token=token, has_settled=True)
+        await self._jobs.wake_next_queued(session, now=view.now)
+        return Applied(has_ended=is_end)
+
+    async def _end_queued(self, session: AsyncSession, change: EndQueued, view: View, *, token: UUID) -> Applied:
+        status, detail = change.reason.ending.status, change.detail[:_DETAIL_LENGTH]
+        values = {
+            **_UNLOCKED,
+            "end_reason": change.reason.value,
+            "end_detail": detail,
+            "ended_at": view.now,
+            "next_check_at": None,
+        }
+        transition = _Transition(status, _END_EVENTS[status], values, {}, {"reason": change.reason, "detail": detail})
+        await self._go(session, view, transition, token=token, has_settled=True)
+        await self._jobs.wake_next_queued(session, now=view.now)
+        return Applied(has_ended=True)
+
+    async def _go(
+        self, session: AsyncSession, view: View, transition: _Transition, *, token: UUID, has_settled: bool = False
+    ) -> Applied:
+        if not may_follow(view.job.state, transition.status):
+            raise ValueError(f"{view.job.job_id} cannot go from {view.job.status} to {transition.status}")
+        values = {
+            "status": transition.status.value,
+            "sequence": view.job.sequence + 1,
+            "check_failures": 0,
+            **transition.job,
+        }
+        await self._jobs.move(session, view.job, token=token, values=values)
+        accrued = {} if has_settled else await self._accrue(session, view, is_due_only=False)
+        await self._ledger.save(session, view.snapshot.book)
+        noted = {**accrued, **transition.attempt}
+        await self._note(session, view, noted)
+        attempt = _changed(view.snapshot.attempt, noted) if view.snapshot.attempt else None
+        after = Aftermath(_changed(view.job, values), attempt, view.snapshot.book, view.now)
+        await enqueue(session, tell(transition.event, after, **transition.fields))
+        return Applied()
+
+    async def _note(self, session: AsyncSession, view: View, values: Mapping[str, Any]) -> None:
+        if view.snapshot.attempt is not None:
+            await self._jobs.note(session, view.snapshot.attempt, values)
+
+    async def _accrue(self, session: AsyncSession, view: View, *, is_due_only: bool) -> dict[str, Any]:
+        attempt = view.snapshot.attempt
+        if attempt is None or attempt.billing_started_at is None or attempt.ended_at is not None:
+            return {}
+        last = attempt.accrued_at or attempt.billing_started_at
+        if is_due_only and view.now - last < view.policy.accrue_every:
+            return {}
+        top_up = cost_of(view.policy.reservation, view.price)
+        view.snapshot.book.accrue(attempt.number, total=view.cost, at=view.now, top_up=top_up)
+        await self._ledger.save(session, view.snapshot.book)
+        ended = getattr(view.sight.machine, "ended_at", None)
+        return {
+            "accrued_at": view.now,
+            "billing_ended_at": view.machine_ended_at if ended else attempt.billing_ended_at,
+        }
+
+
+def _intent(change: BeginAttempt, view: View) -> Attempt:
+    offer = change.offer
+    return Attempt(
+        job_id=view.job.job_id,
+        number=change.number,
+        provider=offer.provider,
+        gpu_type=offer.gpu_type,
+        gpu_count=offer.gpu_count,
+        place=offer.place,
+        price_micro_usd_per_hour=offer.price_micro_usd_per_hour,
+        machine_name=machine_name(view.job.job_id, change.number),
+        intent_at=view.now,
+    )
+
+
+def _changed(row: Any, values: Mapping[str, Any]) -> Any:
+    # A copy that no session knows, so nothing is written by touching it.
+    return type(row)(**{**row.model_dump(), **values})

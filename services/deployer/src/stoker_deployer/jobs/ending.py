@@ -1,0 +1,60 @@
+"""Ends what an attempt has outside: its machine and its tokens."""
+
+import asyncio
+from collections.abc import Mapping
+
+from stoker_deployer.jobs.running import cannot_ask
+from stoker_deployer.jobs.steps import Change, EndAttempt, RecordMachine, TerminateMachine, Wait
+from stoker_deployer.jobs.view import View
+from stoker_deployer.providers import Provider
+from stoker_shared.bus import RpcClient
+from stoker_shared.errors import ProviderError, ServiceUnavailable
+from stoker_shared.logging import get_logger
+from stoker_shared.rpc import dataset_gateway, metrics
+
+logger = get_logger(__name__)
+
+_WORTH_A_WARNING = 5
+
+
+class Closer:
+    """Terminates machines and revokes tokens. Both may be repeated any number of times."""
+
+    def __init__(self, providers: Mapping[str, Provider], rpc: RpcClient) -> None:
+        self._providers = providers
+        self._rpc = rpc
+
+    async def terminate(self, view: View, step: TerminateMachine) -> Change:
+        """Ask the provider to release the machine; whether it is gone is seen by the next look."""
+        attempt = view.attempt
+        calls = attempt.terminate_calls + 1
+        if calls >= _WORTH_A_WARNING:
+            logger.warning("machine is not gone yet", machine=attempt.machine_name, handle=attempt.handle, calls=calls)
+        try:
+            await self._providers[attempt.provider].terminate(attempt.handle or attempt.machine_name)
+        except ProviderError as error:
+            return Wait(
+                max(step.after, view.policy.terminate_retry),
+                error.detail,
+                noted={"terminate_calls": calls},
+                has_failed=True,
+            )
+        return Wait(step.after, "the machine is being released", noted={"terminate_calls": calls})
+
+    async def terminate_surplus(self, view: View, step: RecordMachine) -> Change:
+        """Release further machines of one name before the kept one is recorded."""
+        provider = self._providers[view.attempt.provider]
+        try:
+            await asyncio.gather(*(provider.terminate(machine.handle) for machine in step.surplus))
+        except ProviderError as error:
+            return cannot_ask(view, error.detail)
+        return RecordMachine(step.machine)
+
+    async def revoke(self, view: View, step: EndAttempt) -> Change:
+        """End the attempt's tokens at both services that pods speak to; only then is the attempt over."""
+        revoked = dataset_gateway.RevokeAttempt(job_id=view.job.job_id, attempt=view.attempt.number)
+        try:
+            await asyncio.gather(self._rpc.ask(dataset_gateway.REVOKE, revoked), self._rpc.ask(metrics.REVOKE, revoked))
+        except ServiceUnavailable as error:
+            return cannot_ask(view, error.detail)
+        return step

@@ -1,0 +1,135 @@
+"""Asks for the machine of an attempt: tokens first, then the provider, once."""
+
+import asyncio
+from collections.abc import Mapping
+from datetime import timedelta
+
+from pydantic import SecretStr
+
+from stoker_deployer.jobs.environment import PublicUrls, pod_environment
+from stoker_deployer.jobs.running import cannot_ask
+from stoker_deployer.jobs.steps import BeginTermination, Change, RecordMachine, Wait
+from stoker_deployer.jobs.view import View
+from stoker_deployer.pipeline.claims import Claim
+from stoker_deployer.providers import MachineOrder, Provider
+from stoker_shared.bus import RpcClient
+from stoker_shared.clock import Clock
+from stoker_shared.errors import (
+    AuthFailed,
+    InsufficientFunds,
+    InvalidRequest,
+    NoCapacity,
+    ProviderError,
+    RateLimited,
+    RemoteRefusal,
+    ServiceUnavailable,
+)
+from stoker_shared.job_state import EndReason
+from stoker_shared.logging import get_logger
+from stoker_shared.rpc import dataset_gateway, metrics
+from stoker_shared.tokens import mint_token, token_hash
+
+logger = get_logger(__name__)
+
+REFUSALS: dict[type[ProviderError], EndReason] = {
+    NoCapacity: EndReason.NO_CAPACITY,
+    AuthFailed: EndReason.PROVIDER_AUTH_FAILED,
+    InsufficientFunds: EndReason.PROVIDER_FUNDS,
+    InvalidRequest: EndReason.PROVIDER_REFUSED,
+}
+"""Answers after which it is certain that no machine was made."""
+
+
+class Launcher:
+    """Launches machines. Never tries twice by itself: what is unknown is looked at by the next step."""
+
+    def __init__(
+        self,
+        providers: Mapping[str, Provider],
+        rpc: RpcClient,
+        *,
+        urls: PublicUrls,
+        job_token_lifetime: timedelta,
+        download_lifetime: timedelta,
+        clock: Clock,
+    ) -> None:
+        self._providers = providers
+        self._rpc = rpc
+        self._urls = urls
+        self._job_token_lifetime = job_token_lifetime
+        self._download_lifetime = download_lifetime
+        self._clock = clock
+
+    async def launch(self, view: View, claim: Claim) -> Change:
+        """Admit the attempt at gateway and metrics at the same time, then ask the provider.
+
+        Raises:
+            ClaimLost: the lease may run out during the call; nothing was asked.
+        """
+        token = mint_token()
+        try:
+            minted = await self._admit(view, token)
+        except ServiceUnavailable as error:
+            return cannot_ask(view, error.detail)
+        except RemoteRefusal as error:
+            return BeginTermination(_refused_by(error), error.detail, has_no_machine=True)
+        return await self._order(view, claim, environment=self._environment(view, token=token, minted=minted))
+
+    async def _admit(self, view: View, token: SecretStr) -> dataset_gateway.DownloadMinted:
+        launch, attempt, sha256 = view.job.launch, view.attempt.number, token_hash(token)
+        expires_at = view.now + self._job_token_lifetime + timedelta(seconds=view.job.max_duration_seconds)
+        mint = dataset_gateway.MintDownload(
+            job_id=launch.job_id,
+            attempt=attempt,
+            owner=launch.owner,
+            dataset_version_id=launch.dataset_version_id,
+            job_token_sha256=sha256,
+            download_lifetime_seconds=int(self._download_lifetime.total_seconds()),
+            job_token_expires_at=expires_at,
+        )
+        admit = metrics.AdmitAttempt(
+            job_id=launch.job_id, attempt=attempt, owner=launch.owner, job_token_sha256=sha256, expires_at=expires_at
+        )
+        # Both are awaited to their end: a call that is left alone could still admit after a revoke.
+        minted, admitted = await asyncio.gather(
+            self._rpc.ask(dataset_gateway.MINT, mint), self._rpc.ask(metrics.ADMIT, admit), return_exceptions=True
+        )
+        if isinstance(minted, BaseException):
+            raise minted
+        if isinstance(admitted, BaseException):
+            raise admitted
+        return minted
+
+    def _environment(self, view: View, *, token: SecretStr, minted: dataset_gateway.DownloadMinted) -> dict[str, str]:
+        return pod_environment(
+            view.job.launch, attempt=view.attempt.number, token=token, minted=minted, urls=self._urls
+        )
+
+    async def _order(self, view: View, claim: Claim, *, environment: Mapping[str, str]) -> Change:
+        attempt, launch = view.attempt, view.job.launch
+        provider = self._providers[attempt.provider]
+        order = MachineOrder(
+            name=attempt.machine_name,
+            gpu_type=attempt.gpu_type,
+            gpu_count=attempt.gpu_count,
+            place=attempt.place,
+            image=launch.docker_image,
+            volume_size_gb=launch.volume_size_gb,
+            environment=environment,
+        )
+        claim.ensure(now=self._clock.now(), needs=provider.launch_timeout)
+        try:
+            return RecordMachine(await provider.launch(order))
+        except RateLimited as error:
+            return Wait(error.retry_after or view.policy.failed_check_max, error.detail, has_failed=True)
+        except ProviderError as error:
+            logger.warning("launch not confirmed", machine=order.name, code=error.code, reason=error.detail)
+            if reason := REFUSALS.get(type(error)):
+                return BeginTermination(reason, error.detail, has_no_machine=True)
+            # Unknown is never taken for no: look for the machine by its name.
+            return Wait(timedelta(0), error.detail, noted={"absent_since": None})
+
+
+def _refused_by(error: RemoteRefusal) -> EndReason:
+    is_dataset = error.remote_code in ("not_found", "gone", "conflict") or error.remote_status in (404, 409, 410)
+    return EndReason.DATASET_UNREADABLE if is_dataset else EndReason.TOKEN_REJECTED

@@ -1,0 +1,79 @@
+"""Asks provider, metrics service and dataset gateway how an attempt is. What does not answer stays unknown."""
+
+import asyncio
+from collections.abc import Mapping
+
+from stoker_deployer.jobs.pod_reasons import reason_of
+from stoker_deployer.jobs.tables import Attempt, Job
+from stoker_deployer.jobs.view import Sight, Snapshot
+from stoker_deployer.providers import Gone, Machine, MachineState, Provider, Unknown
+from stoker_shared.bus import RpcClient
+from stoker_shared.errors import ProviderError, RemoteRefusal, ServiceUnavailable
+from stoker_shared.job_state import EndReason, JobStatus
+from stoker_shared.logging import get_logger
+from stoker_shared.rpc.dataset_gateway import LIST_ARTIFACTS, ListArtifacts
+from stoker_shared.rpc.metrics import REPORT, AttemptReport, ReportRequest
+
+logger = get_logger(__name__)
+
+
+class Observer:
+    """Looks at the outside world; changes nothing."""
+
+    def __init__(self, providers: Mapping[str, Provider], rpc: RpcClient) -> None:
+        self._providers = providers
+        self._rpc = rpc
+
+    async def look(self, snapshot: Snapshot) -> Sight:
+        """What is to be seen of a job in its present status."""
+        job, attempt = snapshot.job, snapshot.attempt
+        if job.state == JobStatus.QUEUED or attempt is None or attempt.refused_at is not None:
+            return Sight()
+        if attempt.handle is None:
+            return await self._look_by_name(attempt)
+        if job.state == JobStatus.TERMINATING:
+            return Sight(machine=await self._describe(attempt, attempt.handle))
+        machine, report = await asyncio.gather(self._describe(attempt, attempt.handle), self._report(attempt))
+        return Sight(machine=machine, report=report, has_artifacts=await self._has_artifacts(job, attempt, report))
+
+    async def _look_by_name(self, attempt: Attempt) -> Sight:
+        provider = self._providers.get(attempt.provider)
+        if provider is None:
+            return Sight(machine=_not_configured(attempt))
+        try:
+            found: list[Machine] = await provider.find(attempt.machine_name)
+        except ProviderError as error:
+            return Sight(machine=Unknown(error.detail))
+        if not found:
+            return Sight(machine=Gone())
+        if len(found) > 1:
+            handles = [machine.handle for machine in found]
+            logger.error("several machines of one name", machine=attempt.machine_name, handles=handles)
+        return Sight(machine=found[0].state, found=tuple(found))
+
+    async def _describe(self, attempt: Attempt, handle: str) -> MachineState:
+        provider = self._providers.get(attempt.provider)
+        return await provider.describe(handle) if provider else _not_configured(attempt)
+
+    async def _report(self, attempt: Attempt) -> AttemptReport | None:
+        try:
+            return await self._rpc.ask(REPORT, ReportRequest(job_id=attempt.job_id, attempt=attempt.number))
+        except (ServiceUnavailable, RemoteRefusal) as error:
+            logger.warning("report not known", job_id=attempt.job_id, attempt=attempt.number, reason=str(error))
+            return None
+
+    async def _has_artifacts(self, job: Job, attempt: Attempt, report: AttemptReport | None) -> bool | None:
+        if report is None or report.exit is None or reason_of(report.exit) != EndReason.SUCCESS:
+            return None
+        try:
+            stored = await self._rpc.ask(
+                LIST_ARTIFACTS, ListArtifacts(owner=job.owner, job_id=job.job_id, attempt=attempt.number)
+            )
+        except (ServiceUnavailable, RemoteRefusal) as error:
+            logger.warning("artifacts not known", job_id=job.job_id, attempt=attempt.number, reason=str(error))
+            return None
+        return any(artifact.attempt == attempt.number for artifact in stored.artifacts)
+
+
+def _not_configured(attempt: Attempt) -> Unknown:
+    return Unknown(f"provider {attempt.provider!r} is not configured any more")

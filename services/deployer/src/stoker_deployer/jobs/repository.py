@@ -1,0 +1,166 @@
+"""SQL of jobs, attempts and cancellations. Every method runs in the caller's transaction."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import case, literal, text, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlmodel import col, select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from stoker_deployer.jobs.errors import ClaimLost
+from stoker_deployer.jobs.tables import Attempt, Cancellation, Job
+from stoker_deployer.jobs.view import Snapshot
+from stoker_deployer.ledger.repository import LedgerRepository
+from stoker_shared.database import UtcColumn
+from stoker_shared.job_state import MACHINE_STATUSES
+
+# Two replicas that count free slots at once would both take the last one.
+_SERIALISE_SLOTS = text("SELECT pg_advisory_xact_lock(hashtext(current_schema() || ' slots'))")
+_COUNT_AHEAD = text("""
+SELECT count(*) FROM jobs
+WHERE job_id <> :job_id
+  AND (status = ANY(:active) OR (status = 'queued' AND created_at < :created_at
+       AND (next_attempt_at IS NULL OR next_attempt_at <= :now)))
+""")
+_WAKE_NEXT_QUEUED = text("""
+UPDATE jobs SET next_check_at = LEAST(next_check_at, :now) WHERE job_id IN (
+    SELECT job_id FROM jobs WHERE status = 'queued' ORDER BY created_at LIMIT 1 FOR UPDATE SKIP LOCKED)
+""")
+_FORGET_CANCELLATIONS = text("""
+DELETE FROM cancellations c WHERE requested_at < :before AND NOT EXISTS (SELECT 1 FROM jobs WHERE job_id = c.job_id)
+""")
+_ACTIVE = [status.value for status in MACHINE_STATUSES]
+
+
+class JobRepository:
+    """Reads and writes the rows."""
+
+    def __init__(self, ledger: LedgerRepository) -> None:
+        self._ledger = ledger
+
+    async def insert(self, session: AsyncSession, job: Job) -> bool:
+        """Store a new job. False if it is known already."""
+        statement = insert(Job).values(**job.model_dump()).on_conflict_do_nothing().returning(col(Job.job_id))
+        return (await session.execute(statement)).first() is not None
+
+    async def load(self, session: AsyncSession, job_id: str, *, token: UUID) -> Snapshot:
+        """A job as it stands, for the holder of its claim.
+
+        Raises:
+            ClaimLost: somebody else holds it now.
+        """
+        found = await session.exec(
+            select(Job, Cancellation)
+            .join(Cancellation, col(Cancellation.job_id) == col(Job.job_id), isouter=True)
+            .where(Job.job_id == job_id, Job.lock_token == token)
+        )
+        row = found.first()
+        if row is None:
+            raise ClaimLost(job_id)
+        job, cancellation = row
+        attempts = (await session.exec(select(Attempt).where(Attempt.job_id == job_id))).all()
+        return Snapshot(
+            job=job,
+            attempt=next((attempt for attempt in attempts if attempt.number == job.attempt), None),
+            cancellation=cancellation,
+            book=await self._ledger.open_book(session, job_id, budget=job.budget_micro_usd),
+            ran_before=sum((_ran(attempt) for attempt in attempts if attempt.number < job.attempt), timedelta()),
+        )
+
+    async def move(self, session: AsyncSession, job: Job, *, token: UUID, values: Mapping[str, Any]) -> None:
+        """Change a job, if it is still what the caller believes it is.
+
+        Raises:
+            ClaimLost: it is not; nothing was changed.
+        """
+        statement = _guarded(job, token).values(**values).returning(col(Job.job_id))
+        if (await session.execute(statement)).first() is None:
+            raise ClaimLost(job.job_id)
+
+    async def release(
+        self, session: AsyncSession, job: Job, *, token: UUID, now: datetime, next_check_at: datetime, failures: int
+    ) -> datetime:
+        """End a claim. Returns when the job is due: at once if somebody woke it in the meantime.
+
+        Raises:
+            ClaimLost: the claim had ended before.
+        """
+        due = case((col(Job.wakes) > job.wakes, literal(now, UtcColumn)), else_=literal(next_check_at, UtcColumn))
+        values = {"lock_token": None, "lock_owner": None, "lock_expires_at": None, "check_failures": failures}
+        statement = _guarded(job, token).values(**values, next_check_at=due).returning(col(Job.next_check_at))
+        row = (await session.execute(statement)).first()
+        if row is None:
+            raise ClaimLost(job.job_id)
+        released: datetime = row[0]
+        return released
+
+    async def add_attempt(self, session: AsyncSession, attempt: Attempt) -> None:
+        """Store an intent."""
+        await session.execute(insert(Attempt).values(**attempt.model_dump()))
+
+    async def note(self, session: AsyncSession, attempt: Attempt, values: Mapping[str, Any]) -> None:
+        """Change an attempt. Call it after `move` or `release` in the same transaction, which check the claim."""
+        if not values:
+            return
+        await session.execute(
+            update(Attempt)
+            .where(col(Attempt.job_id) == attempt.job_id, col(Attempt.number) == attempt.number)
+            .values(**values)
+            .execution_options(synchronize_session=False)
+        )
+
+    async def has_free_slot(self, session: AsyncSession, job: Job, *, limit: int, now: datetime) -> bool:
+        """Whether this job may own a machine now: first come, first served. Holds off other replicas until commit."""
+        await session.execute(_SERIALISE_SLOTS)
+        values = {"job_id": job.job_id, "active": _ACTIVE, "created_at": job.created_at, "now": now}
+        ahead = (await session.execute(_COUNT_AHEAD, values)).scalar_one()
+        return int(ahead) < limit
+
+    async def wake_next_queued(self, session: AsyncSession, *, now: datetime) -> None:
+        """A slot is free: let the job that waits longest look."""
+        await session.execute(_WAKE_NEXT_QUEUED, {"now": now})
+
+    async def cancel(self, session: AsyncSession, cancellation: Cancellation) -> None:
+        """Keep a user's wish; the first one counts."""
+        await session.execute(insert(Cancellation).values(**cancellation.model_dump()).on_conflict_do_nothing())
+
+    async def cancellation(self, session: AsyncSession, job_id: str) -> Cancellation | None:
+        """The user's wish to end this job, if there is one."""
+        return (await session.exec(select(Cancellation).where(Cancellation.job_id == job_id))).first()
+
+    async def forget_cancellations(self, session: AsyncSession, *, before: datetime) -> None:
+        """Drop wishes for jobs that never came."""
+        await session.execute(_FORGET_CANCELLATIONS, {"before": before})
+
+    async def attempts_by_machine(self, session: AsyncSession, names: Sequence[str]) -> dict[str, Attempt]:
+        """The attempts that machines of these names belong to."""
+        rows = await session.exec(select(Attempt).where(col(Attempt.machine_name).in_(names)))
+        return {attempt.machine_name: attempt for attempt in rows}
+
+    async def attempt_for(
+        self, session: AsyncSession, *, owner: str, job_id: str, number: int | None
+    ) -> tuple[Job, Attempt | None] | None:
+        """An owner's job with one attempt, the latest if `number` is None."""
+        job = (await session.exec(select(Job).where(Job.job_id == job_id, Job.owner == owner))).first()
+        if job is None:
+            return None
+        wanted = job.attempt if number is None else number
+        statement = select(Attempt).where(Attempt.job_id == job_id, Attempt.number == wanted)
+        return job, (await session.exec(statement)).first()
+
+
+def _guarded(job: Job, token: UUID) -> Any:
+    return (
+        update(Job)
+        .where(col(Job.job_id) == job.job_id, col(Job.lock_token) == token, col(Job.status) == job.status)
+        .execution_options(synchronize_session=False)
+    )
+
+
+def _ran(attempt: Attempt) -> timedelta:
+    if attempt.billing_started_at is None or attempt.billing_ended_at is None:
+        return timedelta()
+    return max(attempt.billing_ended_at - attempt.billing_started_at, timedelta())

@@ -1,0 +1,167 @@
+"""Wiring of the deployer's process."""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from fastapi import FastAPI
+
+from stoker_deployer.answers import subscribers as answer_subscribers
+from stoker_deployer.answers.service import Answers
+from stoker_deployer.jobs import subscribers as job_subscribers
+from stoker_deployer.jobs.applying import Applier
+from stoker_deployer.jobs.ending import Closer
+from stoker_deployer.jobs.environment import PublicUrls
+from stoker_deployer.jobs.intake import Intake
+from stoker_deployer.jobs.launching import Launcher
+from stoker_deployer.jobs.looking import Observer
+from stoker_deployer.jobs.reconcile import Hands, Reconciler
+from stoker_deployer.jobs.repository import JobRepository
+from stoker_deployer.ledger.repository import LedgerRepository
+from stoker_deployer.pipeline.repository import ClaimRepository
+from stoker_deployer.pipeline.sweep import OrphanSweep
+from stoker_deployer.pipeline.workers import Pace, Pipeline
+from stoker_deployer.providers.configured import configured_providers
+from stoker_deployer.settings import DeployerSettings
+from stoker_shared.bus import Bus, BusSettings, RpcClient
+from stoker_shared.clock import Clock, SystemClock
+from stoker_shared.database import Database, migrate_up
+from stoker_shared.errors import ConfigurationInvalid
+from stoker_shared.logging import configure_logging, get_logger
+from stoker_shared.outbox import Relay
+from stoker_shared.settings import read_settings
+from stoker_shared.web import create_application, serve
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+
+logger = get_logger(__name__)
+
+
+class Deployer:
+    """One replica: everything wired, `start` and `stop`."""
+
+    def __init__(self, settings: DeployerSettings, *, clock: Clock | None = None) -> None:
+        clock = clock or SystemClock()
+        self.settings = settings
+        self.database = Database(settings.database_url, pool_size=settings.database_pool_size)
+        self.bus = Bus(BusSettings(url=settings.nats_url, service="deployer", seed_file=settings.nats_seed_file))
+        self.relay = Relay(self.database, self.bus.publisher, clock=clock)
+        self.providers = configured_providers(settings)
+        rpc, ledger = RpcClient(self.bus), LedgerRepository()
+        jobs = JobRepository(ledger)
+        claims = ClaimRepository(owner=f"{socket.gethostname()}:{os.getpid()}", lease=settings.lease)
+        applier = Applier(jobs, ledger, max_active_jobs=settings.max_active_jobs)
+        launcher = Launcher(
+            self.providers,
+            rpc,
+            urls=PublicUrls(metrics=settings.metrics_public_url, gateway=settings.gateway_public_url),
+            job_token_lifetime=settings.job_token_lifetime,
+            download_lifetime=settings.download_lifetime,
+            clock=clock,
+        )
+        self.reconciler = Reconciler(
+            self.database,
+            jobs,
+            applier,
+            Hands(Observer(self.providers, rpc), launcher, Closer(self.providers, rpc)),
+            providers=self.providers,
+            policy=settings.policy(),
+            clock=clock,
+            after_commit=self.relay.wake,
+        )
+        self.pipeline = Pipeline(
+            self.database,
+            claims,
+            self.reconciler.reconcile,
+            clock=clock,
+            pace=Pace(settings.workers, settings.poll_interval, settings.stop_grace),
+            after_commit=self.relay.wake,
+        )
+        self.intake = Intake(self.database, jobs, claims, applier, self.reconciler, clock=clock)
+        self.sweep = OrphanSweep(self.database, jobs, providers=self.providers, clock=clock)
+        job_subscribers.subscribe(self.bus, self.intake, self.pipeline)
+        answer_subscribers.subscribe(self.bus, Answers(self.database, jobs, self.providers))
+        self.bus.on_reconnect(self.relay.broker_returned)
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Consume, answer and work. Fails if broker or consumers are not there."""
+        await self.bus.start()
+        self._tasks = [
+            asyncio.create_task(self.relay.run(), name="relay"),
+            asyncio.create_task(self.pipeline.run(), name="pipeline"),
+            asyncio.create_task(self.sweep.run(every=self.settings.orphan_sweep_interval), name="orphan sweep"),
+        ]
+        for task in self._tasks:
+            task.add_done_callback(_exit_if_broken)
+
+    async def stop(self) -> None:
+        """Take nothing new, let running steps end, disconnect."""
+        await self._cancel(self._tasks[1:])
+        await self.pipeline.stop()
+        await self.bus.stop()
+        await self._close()
+
+    async def _close(self) -> None:
+        await self._cancel(self._tasks)
+        for provider in self.providers.values():
+            await provider.close()
+        await self.database.close()
+
+    async def _cancel(self, tasks: list[asyncio.Task[None]]) -> None:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def application(settings: DeployerSettings) -> FastAPI:
+    """The HTTP face: health only."""
+    deployer = Deployer(settings)
+
+    @asynccontextmanager
+    async def lifespan(_application: FastAPI) -> AsyncIterator[None]:
+        await deployer.start()
+        try:
+            yield
+        finally:
+            await deployer.stop()
+
+    return create_application(
+        title="Stoker deployer",
+        description="Job state machine, providers and ledger. Speaks over the bus; HTTP is for health only.",
+        lifespan=lifespan,
+        checks={"postgres": deployer.database.is_ready, "nats": deployer.bus.is_ready},
+    )
+
+
+def main() -> None:
+    """`serve` or `migrate`."""
+    try:
+        settings = read_settings(DeployerSettings)
+    except ConfigurationInvalid as error:
+        sys.exit(_refuse(str(error)))
+    configure_logging(service="deployer", level=settings.log_level)
+    match sys.argv[1:]:
+        case ["serve"]:
+            serve(application(settings), host=settings.host, port=settings.port)
+        case ["migrate"]:
+            migrate_up(MIGRATIONS, database_url=settings.database_url)
+        case _:
+            sys.exit(_refuse("Say `serve` or `migrate`."))
+
+
+def _refuse(message: str) -> int:
+    sys.stderr.write(f"{message}\n")
+    return 2
+
+
+def _exit_if_broken(task: asyncio.Task[None]) -> None:
+    if task.cancelled() or task.exception() is None:
+        return
+    logger.critical("a background task has ended", task=task.get_name(), exc_info=task.exception())
+    os.kill(os.getpid(), signal.SIGTERM)

@@ -1,0 +1,31 @@
+"""A claim: the right to change one job, until its lease runs out."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from stoker_deployer.jobs.errors import ClaimLost
+from stoker_deployer.jobs.view import Snapshot
+
+
+@dataclass(slots=True, eq=False)
+class Claim:
+    """`token` fences every write. `expires_at` moves while the heartbeater renews the lease.
+
+    `fresh` is set if this very claim has just committed the intent of an attempt: its first step needs no look.
+    """
+
+    job_id: str
+    token: UUID
+    expires_at: datetime
+    fresh: Snapshot | None = None
+    is_lost: bool = False
+
+    def ensure(self, *, now: datetime, needs: timedelta) -> None:
+        """Make sure that nobody else can get the job for as long as a call takes.
+
+        Raises:
+            ClaimLost: the lease may run out while the call is under way.
+        """
+        if self.is_lost or self.expires_at - now < needs:
+            raise ClaimLost(self.job_id)

@@ -1,0 +1,173 @@
+"""Workers: take due jobs, renew their leases while they are worked on, and look again when they are due."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import structlog
+
+from stoker_deployer.jobs.errors import ClaimLost
+from stoker_deployer.pipeline.claims import Claim
+from stoker_deployer.pipeline.repository import ClaimRepository
+from stoker_shared.clock import Clock
+from stoker_shared.database import Database
+from stoker_shared.errors import TransientError
+from stoker_shared.logging import get_logger
+from stoker_shared.trace import current_trace_id, enter_trace
+
+logger = get_logger(__name__)
+
+_GIVE_BACK_AFTER = timedelta(seconds=5)
+_RETRY_SECONDS = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How many jobs at once, and how often to look without being woken."""
+
+    workers: int
+    poll_interval: timedelta
+    stop_grace: timedelta
+
+
+class Pipeline:
+    """Runs `reconcile` for each due job, never twice at once for the same one.
+
+    `wake` after a commit makes it look at once; a lost wake costs one poll interval. `after_commit` also wakes whoever
+    sends the outbox.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        claims: ClaimRepository,
+        reconcile: Callable[[Claim], Awaitable[datetime | None]],
+        *,
+        clock: Clock,
+        pace: Pace,
+        after_commit: Callable[[], None],
+    ) -> None:
+        self._database = database
+        self._claims = claims
+        self._reconcile = reconcile
+        self._clock = clock
+        self._pace = pace
+        self.after_commit = after_commit
+        self._awake = asyncio.Event()
+        self._held: dict[Claim, asyncio.Task[None]] = {}
+
+    def wake(self) -> None:
+        """There may be jobs that are due."""
+        self._awake.set()
+
+    def hand_over(self, claim: Claim) -> None:
+        """Work on a job that is claimed already."""
+        task = asyncio.create_task(self._work(claim), name=f"reconcile {claim.job_id}")
+        self._held[claim] = task
+        task.add_done_callback(lambda _: self._put_down(claim))
+
+    async def run(self) -> None:
+        """Claim and work until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._renew_leases())
+            group.create_task(self._take_due_jobs())
+
+    async def stop(self) -> None:
+        """Let running steps end for a while, then drop them; their leases run out by themselves."""
+        tasks = list(self._held.values())
+        if not tasks:
+            return
+        _, late = await asyncio.wait(tasks, timeout=self._pace.stop_grace.total_seconds())
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
+
+    async def _take_due_jobs(self) -> None:
+        while True:
+            self._awake.clear()
+            taken = await self._claim()
+            for claim in taken:
+                self.hand_over(claim)
+            if not taken:
+                await self._sleep()
+
+    async def _claim(self) -> list[Claim]:
+        free = self._pace.workers - len(self._held)
+        if free <= 0:
+            return []
+        try:
+            async with self._database.transaction() as session:
+                return await self._claims.claim_due(session, now=self._clock.now(), limit=free)
+        except TransientError as error:
+            logger.warning("no jobs claimed", reason=error.detail)
+            return []
+
+    async def _sleep(self) -> None:
+        try:
+            async with asyncio.timeout(self._pace.poll_interval.total_seconds()):
+                await self._awake.wait()
+        except TimeoutError:
+            return
+
+    async def _work(self, claim: Claim) -> None:
+        # A job that was just taken goes on in the trace of its launch command.
+        trace_id = current_trace_id() if claim.fresh else enter_trace(None)
+        with structlog.contextvars.bound_contextvars(trace_id=trace_id):
+            await self._reconcile_logged(claim)
+
+    async def _reconcile_logged(self, claim: Claim) -> None:
+        try:
+            due = await self._reconcile(claim)
+        except ClaimLost as error:
+            logger.info("claim lost", job_id=claim.job_id, reason=error.detail)
+        except TransientError as error:
+            logger.warning("job not reconciled", job_id=claim.job_id, reason=error.detail)
+            await self._give_back(claim)
+        except Exception:
+            logger.exception("reconcile failed", job_id=claim.job_id)
+            await self._give_back(claim)
+        else:
+            self._wake_when_due(due)
+
+    async def _give_back(self, claim: Claim) -> None:
+        # PostgreSQL may be away; once the lease has run out, anybody may take the job anyway.
+        while self._clock.now() < claim.expires_at:
+            try:
+                async with self._database.transaction() as session:
+                    later = self._clock.now() + _GIVE_BACK_AFTER
+                    await self._claims.give_back(session, claim, next_check_at=later)
+            except TransientError:
+                await asyncio.sleep(_RETRY_SECONDS)
+            else:
+                return
+
+    def _wake_when_due(self, due: datetime | None) -> None:
+        if due is not None:
+            seconds = (due - self._clock.now()).total_seconds()
+            asyncio.get_running_loop().call_later(max(seconds, 0), self.wake)
+
+    def _put_down(self, claim: Claim) -> None:
+        del self._held[claim]
+        self.wake()
+
+    async def _renew_leases(self) -> None:
+        while True:
+            await asyncio.sleep(self._claims.lease.total_seconds() / 3)
+            if self._held:
+                await self._renew(list(self._held))
+
+    async def _renew(self, claims: list[Claim]) -> None:
+        now = self._clock.now()
+        try:
+            async with self._database.transaction() as session:
+                alive = await self._claims.extend(session, [claim.token for claim in claims], now=now)
+        except TransientError as error:
+            # The leases run on as they are; who needs more time than is left refuses to act.
+            logger.warning("leases not renewed", reason=error.detail)
+            return
+        for claim in claims:
+            if claim.token in alive:
+                claim.expires_at = now + self._claims.lease
+            else:
+                claim.is_lost = True
