@@ -206,6 +206,31 @@ def test_a_killed_child_comes_back_and_stack_json_says_so(start_up: Callable[[],
     assert left_after(up.folder, seconds=1) == []
 
 
+def test_a_machine_survives_its_training_server_but_not_the_stack(start_up: Callable[[], Up]) -> None:
+    up = start_up()
+    up.wait_for("API key file:")
+    machine = psutil.Process(int((up.folder / "machine.pid").read_text()))
+    server = json.loads((up.folder / "stack.json").read_text())["processes"]["second"]["pid"]
+    os.kill(server, signal.SIGKILL)
+    up.wait_for("second: restarting (port")
+    assert machine.status() == psutil.STATUS_SLEEPING
+    assert up.interrupt() == 0
+    assert not machine.is_running()
+
+
+def test_an_adopted_machine_that_ends_does_not_look_alive(start_up: Callable[[], Up]) -> None:
+    up = start_up()
+    up.wait_for("API key file:")
+    machine = psutil.Process(int((up.folder / "machine.pid").read_text()))
+    server = json.loads((up.folder / "stack.json").read_text())["processes"]["second"]["pid"]
+    os.kill(server, signal.SIGKILL)
+    up.wait_for("second: restarting (port")
+    machine.kill()
+    machine.wait(10)
+    assert not psutil.pid_exists(machine.pid)
+    assert up.interrupt() == 0
+
+
 async def test_the_data_of_one_run_is_there_in_the_next(start_up: Callable[[], Up]) -> None:
     first = start_up()
     await asyncio.to_thread(first.wait_for, "API key file:")

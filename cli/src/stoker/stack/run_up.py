@@ -12,6 +12,7 @@ from rich.console import Console
 from stoker.stack.console import LoggedConsole, StackConsole, make_console, open_stack_log
 from stoker.stack.errors import ProcessFailed, StackError, StepFailed
 from stoker.stack.layout import Layout
+from stoker.stack.orphans import adopt_orphans, end_all_below
 from stoker.stack.services import SERVICES, ServiceSpec
 from stoker.stack.settings import StackSettings
 from stoker.stack.stack import Stack
@@ -59,6 +60,7 @@ def read_stack_settings(data: Path | None, port: int | None) -> StackSettings:
 
 async def _run_until_signal(stack: Stack, shown: StackConsole, log: logging.Logger) -> tuple[str, ...]:
     """Start, wait for the first signal, stop. A second signal ends everything at once."""
+    adopt_orphans()
     try:
         return await _start_and_wait(stack, shown)
     except StokerError:
@@ -72,6 +74,7 @@ async def _run_until_signal(stack: Stack, shown: StackConsole, log: logging.Logg
         ) from error
     finally:
         await stack.stop()
+        await asyncio.to_thread(end_all_below, patience=1.0)
 
 
 async def _start_and_wait(stack: Stack, shown: StackConsole) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from stoker.stack.errors import NotReady, ProcessFailed
+from stoker.stack.orphans import reap_adopted
 from stoker.stack.processes import Child, ProcessSpec, describe_exit
 from stoker.stack.records import ProcessIdentity, RunRecord, descendants_of, end_processes
 from stoker.stack.restarts import CrashHistory, RestartPolicy
@@ -113,6 +114,7 @@ class SupervisedProcess:
             self._tell(ProcessState.STOPPING)
         self._note_descendants()
         try:
+            # What it starts after this moment is found by `end_all_below` at the end of stoker up.
             await self._child.stop(patience=timedelta() if hurry else None)
         finally:
             await self._end_descendants(hurry=hurry)
@@ -245,6 +247,7 @@ class SupervisedProcess:
         pid = self._child.pid
         if not self.blueprint.ends_descendants or pid is None:
             return
+        reap_adopted(self._descendants)
         # Those of an earlier run stay noted while they live: a job outlives a kill -9 of the server that started it.
         known = {identity for identity in self._descendants if identity.process() is not None}
         now = known | descendants_of(pid)
