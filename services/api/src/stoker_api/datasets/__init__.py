@@ -1,0 +1,1 @@
+"""Datasets, asked of the dataset gateway."""

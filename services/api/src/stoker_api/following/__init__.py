@@ -1,0 +1,1 @@
+"""Live view of a job: Server-Sent Events."""

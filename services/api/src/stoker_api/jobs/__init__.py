@@ -1,0 +1,1 @@
+"""Launched plans, as the deployer's events tell of them."""

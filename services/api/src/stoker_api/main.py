@@ -1,0 +1,152 @@
+"""Wiring."""
+
+import asyncio
+import json
+import sys
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+from fastapi import FastAPI
+
+from stoker_api.accounts.service import AccountService
+from stoker_api.application import build_application, openapi_document
+from stoker_api.background import running
+from stoker_api.dependencies import Parts
+from stoker_api.deploy.service import DeployService
+from stoker_api.following.hub import LiveHub
+from stoker_api.following.notifications import JobNotifications
+from stoker_api.following.stream import JobFollower
+from stoker_api.following.telemetry import TelemetryListener
+from stoker_api.jobs.launching import LaunchService
+from stoker_api.jobs.service import JobService
+from stoker_api.jobs.subscribers import JobReadModel
+from stoker_api.plans.freshness import FreshnessCheck
+from stoker_api.plans.gathering import FactGatherer
+from stoker_api.plans.service import PlanPolicy, PlanService
+from stoker_api.recipes.service import RecipeService
+from stoker_api.settings import ApiSettings
+from stoker_shared.bus import Bus, BusSettings, RpcClient
+from stoker_shared.clock import Clock, SystemClock
+from stoker_shared.database import Database, migrate_up
+from stoker_shared.errors import ConfigurationInvalid
+from stoker_shared.logging import configure_logging
+from stoker_shared.money import MicroUsd
+from stoker_shared.outbox import Relay
+from stoker_shared.settings import read_settings
+from stoker_shared.web import serve
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+def run(arguments: list[str]) -> int:
+    """`serve`, `migrate`, `openapi` (prints the document) or `add-user NAME` (prints a new user's key)."""
+    match arguments:
+        case ["openapi"]:
+            sys.stdout.write(json.dumps(openapi_document(), indent=1, sort_keys=True) + "\n")
+            return 0
+        case ["serve" | "migrate"] | ["add-user", _]:
+            return _run_with_settings(arguments)
+        case _:
+            sys.stderr.write("usage: python -m stoker_api serve | migrate | openapi | add-user NAME\n")
+            return 2
+
+
+def _run_with_settings(arguments: list[str]) -> int:
+    try:
+        settings = read_settings(ApiSettings)
+    except ConfigurationInvalid as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    configure_logging(service="api", level=settings.log_level)
+    match arguments:
+        case ["serve"]:
+            serve(create_api(settings), host=settings.host, port=settings.port)
+        case ["migrate"]:
+            migrate_up(MIGRATIONS, database_url=settings.database_url)
+        case ["add-user", name]:
+            asyncio.run(_add_user(settings, name))
+    return 0
+
+
+def create_api(settings: ApiSettings, *, clock: Clock | None = None) -> FastAPI:
+    """The application with all its parts; connections open in its lifespan."""
+    clock = clock or SystemClock()
+    database = Database(settings.database_url, pool_size=settings.database_pool_size)
+    bus = Bus(BusSettings(url=settings.nats_url, service="api", seed_file=settings.nats_seed_file))
+    relay = Relay(database, bus.publisher, clock=clock)
+    hub = LiveHub(queue_size=settings.event_queue_size, max_feeds=settings.max_event_streams)
+    parts = _parts(settings, database=database, bus=bus, relay=relay, hub=hub, clock=clock)
+    JobReadModel(database, clock=clock).register(bus)
+    bus.on_reconnect(relay.broker_returned)
+
+    @asynccontextmanager
+    async def lifespan(_application: FastAPI) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(database.close)
+            if settings.bootstrap_key_sha256 is not None:
+                await parts.accounts.bootstrap(settings.bootstrap_key_sha256)
+            stack.push_async_callback(bus.stop)
+            await bus.start()
+            await TelemetryListener(bus, hub).start()
+            await stack.enter_async_context(running(relay.run()))
+            await stack.enter_async_context(running(JobNotifications(settings.database_url, hub).run()))
+            yield
+
+    application = build_application(lifespan, checks={"postgres": database.is_ready, "nats": bus.is_ready})
+    application.state.parts = parts
+    return application
+
+
+def _parts(settings: ApiSettings, *, database: Database, bus: Bus, relay: Relay, hub: LiveHub, clock: Clock) -> Parts:
+    rpc = RpcClient(bus)
+    gatherer = FactGatherer(rpc)
+    recipes = RecipeService(database, clock=clock)
+    plans = PlanService(database, gatherer=gatherer, recipes=recipes, clock=clock, policy=_policy(settings))
+    jobs = JobService(database, relay=relay, rpc=rpc, clock=clock)
+    launches = LaunchService(
+        database,
+        relay=relay,
+        freshness=FreshnessCheck(gatherer),
+        clock=clock,
+        facts_lifetime=settings.facts_lifetime,
+    )
+    return Parts(
+        accounts=AccountService(database, clock=clock),
+        recipes=recipes,
+        plans=plans,
+        launches=launches,
+        jobs=jobs,
+        follower=JobFollower(
+            database,
+            hub=hub,
+            clock=clock,
+            heartbeat=settings.event_heartbeat,
+            gap_patience=settings.event_gap_patience,
+        ),
+        deploys=DeployService(plans=plans, launches=launches, jobs=jobs),
+        rpc=rpc,
+    )
+
+
+def _policy(settings: ApiSettings) -> PlanPolicy:
+    return PlanPolicy(
+        lifetime=settings.plan_lifetime,
+        minimum_reservation=settings.minimum_reservation,
+        default_budget_floor=MicroUsd(settings.default_budget_floor_micro_usd),
+        default_max_attempts=settings.default_max_attempts,
+        default_max_duration=settings.default_max_duration,
+        public_urls={
+            "STOKER_API_GATEWAY_PUBLIC_URL": settings.gateway_public_url or settings.public_url,
+            "STOKER_API_METRICS_PUBLIC_URL": settings.metrics_public_url or settings.public_url,
+        },
+    )
+
+
+async def _add_user(settings: ApiSettings, name: str) -> None:
+    database = Database(settings.database_url, pool_size=1)
+    try:
+        user_id, key = await AccountService(database, clock=SystemClock()).create_user(name)
+    finally:
+        await database.close()
+    sys.stdout.write(f"{user_id} {key.get_secret_value()}\n")

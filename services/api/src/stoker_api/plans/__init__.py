@@ -1,0 +1,1 @@
+"""Checked, priced and frozen intentions to train."""

@@ -1,0 +1,141 @@
+"""Plans as users ask for and see them."""
+
+import re
+from datetime import datetime
+from decimal import Decimal
+from typing import Annotated, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from stoker_api.plans.forecast import Forecast
+from stoker_api.plans.freeze import FrozenPlan
+from stoker_api.plans.memory import FitVerdict, MemoryNeed
+from stoker_shared.identifiers import Identifier
+from stoker_shared.recipe import Recipe
+from stoker_shared.rpc.dataset_gateway import DatasetFacts
+from stoker_shared.rpc.deployer import ModelFacts, Offer
+
+_NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
+_LONGEST_VALUE = 32_768
+_MOST_VARIABLES = 50
+
+RESERVED_VARIABLES = frozenset(
+    {
+        "JOB_ID",
+        "JOB_TOKEN",
+        "JOB_ATTEMPT",
+        "USER_ID",
+        "MODEL_NAME",
+        "DATASET_URL",
+        "DATASET_SHA256",
+        "DATASET_FILENAME",
+        "METRICS_API_URL",
+        "ALERT_API_URL",
+        "ARTIFACTS_API_URL",
+        "TRAINING_CONFIG",
+    }
+)
+"""Set by Stoker; a user's value would send the job's token or model somewhere else."""
+
+
+def _checked_environment(environment: dict[str, str]) -> dict[str, str]:
+    if len(environment) > _MOST_VARIABLES:
+        raise ValueError(f"at most {_MOST_VARIABLES} variables")
+    for name, value in environment.items():
+        if not _NAME.match(name):
+            raise ValueError(f"{name[:80]!r} is not a name of a variable")
+        if name in RESERVED_VARIABLES:
+            raise ValueError(f"{name} is set by Stoker")
+        if "\0" in value or len(value) > _LONGEST_VALUE:
+            raise ValueError(f"the value of {name} is longer than {_LONGEST_VALUE} characters or holds a NUL")
+    return environment
+
+
+Environment = Annotated[dict[str, str], AfterValidator(_checked_environment)]
+Dollars = Annotated[Decimal, Field(gt=0, le=1_000_000, description='US dollars, such as "12.50"')]
+ProviderName = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
+DockerImage = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500)]
+
+
+class PlanLimits(BaseModel):
+    """What a plan may use, whoever asks for it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    dataset_version_id: Identifier
+    gpu_type: Annotated[str, StringConstraints(min_length=1, max_length=100)] | None = None
+    gpu_count: int | None = Field(default=None, ge=0, le=64, description="0 for a machine without GPU")
+    docker_image: DockerImage | None = None
+    volume_size_gb: int | None = Field(default=None, ge=1, le=65_536)
+
+
+class NewPlan(PlanLimits):
+    """What is to be trained, where, and for how much at most."""
+
+    recipe: Recipe | None = None
+    recipe_id: Identifier | None = None
+    provider: ProviderName
+    budget_usd: Dollars | None = None
+    max_attempts: int | None = Field(default=None, ge=1, le=20)
+    max_duration_seconds: int | None = Field(default=None, ge=60, le=31_536_000)
+    environment: Environment = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _one_recipe(self) -> Self:
+        if (self.recipe is None) == (self.recipe_id is None):
+            raise ValueError("give either recipe or recipe_id")
+        return self
+
+
+class Fault(BaseModel):
+    """One thing that blocks a launch, or that is worth knowing. `code` is stable."""
+
+    code: str
+    message: str
+    next_step: str
+
+
+class RankedOffer(BaseModel):
+    """An offer and whether the run fits into it."""
+
+    offer: Offer
+    fit: FitVerdict
+    needed_bytes: int | None = Field(default=None, description="On one device, headroom included")
+    capacity_bytes: int | None = Field(default=None, description="Of one device; null if the provider does not tell")
+
+
+class Fit(BaseModel):
+    """What the run needs on the best offer's kind of device, and the share of what."""
+
+    need: MemoryNeed
+    total_bytes: int
+    needed_bytes: int
+    on_gpu: bool
+
+
+class Budget(BaseModel):
+    """What the job may cost in all its attempts. `minimum` is what an attempt reserves at the best offer's price."""
+
+    budget_micro_usd: int
+    minimum_micro_usd: int
+    is_default: bool
+
+
+class Plan(BaseModel):
+    """A plan: what would be launched under `plan_hash`, what it takes, and what stands in the way."""
+
+    plan_id: str
+    plan_hash: str
+    name: str
+    is_launchable: bool
+    blocking: list[Fault]
+    warnings: list[Fault]
+    dataset: DatasetFacts
+    model: ModelFacts | None
+    fit: Fit | None
+    offers: list[RankedOffer]
+    forecast: Forecast | None
+    budget: Budget
+    frozen: FrozenPlan
+    created_at: datetime
+    expires_at: datetime

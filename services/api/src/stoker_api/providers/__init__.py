@@ -1,0 +1,1 @@
+"""Providers and what can be rented from them."""

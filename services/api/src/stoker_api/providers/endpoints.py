@@ -1,0 +1,29 @@
+"""`/v1/providers` and `/v1/offers`: asked of the deployer."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from stoker_api.dependencies import CurrentAccount, PartsOfRequest
+from stoker_api.responses import UNAUTHORISED, UNAVAILABLE
+from stoker_shared.rpc.deployer import HEALTH, OFFERS, HealthQuery, OfferList, OffersQuery, ProvidersHealth
+
+router = APIRouter(prefix="/v1", tags=["providers"], responses={**UNAUTHORISED, **UNAVAILABLE})
+
+
+@router.get("/providers", summary="List providers")
+async def list_providers(_account: CurrentAccount, parts: PartsOfRequest) -> ProvidersHealth:
+    """Each configured provider, whether it can be used, and what to do if not."""
+    return await parts.rpc.ask(HEALTH, HealthQuery())
+
+
+@router.get("/offers", summary="List offers")
+async def list_offers(
+    _account: CurrentAccount,
+    parts: PartsOfRequest,
+    provider: str | None = None,
+    gpu_type: str | None = None,
+    gpu_count: Annotated[int | None, Query(ge=0, le=64)] = None,
+) -> OfferList:
+    """What can be rented now, cheapest first. `faults` names providers that could not be asked."""
+    return await parts.rpc.ask(OFFERS, OffersQuery(provider=provider, gpu_type=gpu_type, gpu_count=gpu_count))

@@ -1,0 +1,1 @@
+"""What a job's machine reported: points, lines, raw output."""
