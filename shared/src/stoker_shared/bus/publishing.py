@@ -6,10 +6,11 @@ from datetime import datetime
 
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
+from nats.errors import MaxPayloadError
 from nats.js.errors import APIError
 from nats.js.errors import Error as JetStreamError
 
-from stoker_shared.errors import BrokerUnavailable
+from stoker_shared.errors import BrokerUnavailable, MessageInvalid
 from stoker_shared.topology import STREAMS
 
 MESSAGE_ID_HEADER = "Nats-Msg-Id"
@@ -46,6 +47,7 @@ class JetStreamPublisher:
 
         Raises:
             BrokerUnavailable: no acknowledgement; the message may be stored nevertheless.
+            MessageInvalid: larger than the broker takes; no retry can mend it.
         """
         try:
             client = self._client()
@@ -55,6 +57,8 @@ class JetStreamPublisher:
             acknowledgement = await client.jetstream(timeout=self._timeout).publish(
                 subject, payload, headers={**(headers or {}), MESSAGE_ID_HEADER: message_id}
             )
+        except MaxPayloadError as error:
+            raise MessageInvalid(f"{len(payload)} bytes for {subject} are more than the broker takes.") from error
         except (NatsError, JetStreamError, APIError, TimeoutError, OSError) as error:
             raise BrokerUnavailable(subject, type(error).__name__) from error
         return Acknowledgement(

@@ -2,7 +2,8 @@
 
 import random
 import sys
-from typing import Any
+from functools import partial
+from typing import Any, NoReturn
 
 from faststream.exceptions import HandlerException, NackMessage, RejectMessage
 from faststream.message import StreamMessage
@@ -41,51 +42,58 @@ def retry_delay(delivered: int, *, jitter: float) -> float:
 
 def retry_middleware(publisher: JetStreamPublisher) -> Any:
     """A middleware factory for a broker: one instance per message."""
+    return partial(RetryMiddleware, publisher=publisher)
 
-    class RetryMiddleware(BaseMiddleware[Any, Any]):
-        async def consume_scope(self, call_next: Any, msg: StreamMessage[Any]) -> Any:
-            metadata = _metadata(msg.raw_message)
-            if metadata is None:  # a core message, an RPC: the caller sees the failure
-                return await call_next(msg)
-            if metadata.num_delivered > _limit(metadata):
-                # Deliveries that no handler ended: it took the process down, or hung each time.
-                await self._dead(msg.raw_message, DeliveriesExhausted(metadata.num_delivered - 1))
-            try:
-                return await call_next(msg)
-            except HandlerException:
-                raise
-            except TransientError as error:
-                await self._again_or_dead(msg.raw_message, error)
-            except Exception as error:  # noqa: BLE001 - whatever it is, it is kept and logged
-                await self._dead(msg.raw_message, error)
 
-        async def _again_or_dead(self, raw: Msg, error: TransientError) -> None:
-            metadata = raw.metadata
-            if metadata.num_delivered >= _limit(metadata):
-                await self._dead(raw, error)
-            delay = retry_delay(metadata.num_delivered, jitter=random.uniform(-1, 1))  # noqa: S311
-            logger.warning(
-                "handler waits", subject=raw.subject, delivered=metadata.num_delivered, reason=error.detail, delay=delay
+class RetryMiddleware(BaseMiddleware[Any, Any]):
+    """Turns what a handler raises into a nack with a delay, or into a dead letter."""
+
+    def __init__(self, msg: Any, /, *, context: Any, publisher: JetStreamPublisher) -> None:
+        super().__init__(msg, context=context)
+        self._publisher = publisher
+
+    async def consume_scope(self, call_next: Any, msg: StreamMessage[Any]) -> Any:
+        """Run the handler."""
+        metadata = _metadata(msg.raw_message)
+        if metadata is None:  # a core message, an RPC: the caller sees the failure
+            return await call_next(msg)
+        if metadata.num_delivered > _limit(metadata):
+            # Deliveries that no handler ended: it took the process down, or hung each time.
+            await self._dead(msg.raw_message, DeliveriesExhausted(metadata.num_delivered - 1))
+        try:
+            return await call_next(msg)
+        except HandlerException:
+            raise
+        except TransientError as error:
+            await self._again_or_dead(msg.raw_message, error)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is kept and logged
+            await self._dead(msg.raw_message, error)
+
+    async def _again_or_dead(self, raw: Msg, error: TransientError) -> NoReturn:
+        metadata = raw.metadata
+        if metadata.num_delivered >= _limit(metadata):
+            await self._dead(raw, error)
+        delay = retry_delay(metadata.num_delivered, jitter=random.uniform(-1, 1))  # noqa: S311
+        logger.warning(
+            "handler waits", subject=raw.subject, delivered=metadata.num_delivered, reason=error.detail, delay=delay
+        )
+        # Without a delay the server redelivers at once, thousands of times a second.
+        raise NackMessage(delay=delay) from error
+
+    async def _dead(self, raw: Msg, error: Exception) -> NoReturn:
+        logger.error("message to the dead letters", subject=raw.subject, exc_info=error)
+        metadata = raw.metadata
+        try:
+            # Rejecting removes the message from a work queue: copy it first.
+            await self._publisher.publish(
+                subjects.dead(raw.subject),
+                raw.data,
+                message_id=f"dead:{metadata.stream}:{metadata.consumer}:{metadata.sequence.stream}",
+                headers=_dead_headers(raw, error),
             )
-            # Without a delay the server redelivers at once, thousands of times a second.
-            raise NackMessage(delay=delay) from error
-
-        async def _dead(self, raw: Msg, error: Exception) -> None:
-            logger.error("message to the dead letters", subject=raw.subject, exc_info=error)
-            metadata = raw.metadata
-            try:
-                # Rejecting removes the message from a work queue: copy it first.
-                await publisher.publish(
-                    subjects.dead(raw.subject),
-                    raw.data,
-                    message_id=f"dead:{metadata.stream}:{metadata.consumer}:{metadata.sequence.stream}",
-                    headers=_dead_headers(raw, error),
-                )
-            except TransientError as unavailable:
-                raise NackMessage(delay=5) from unavailable
-            raise RejectMessage from error
-
-    return RetryMiddleware
+        except TransientError as unavailable:
+            raise NackMessage(delay=5) from unavailable
+        raise RejectMessage from error
 
 
 def _limit(metadata: Msg.Metadata) -> int:

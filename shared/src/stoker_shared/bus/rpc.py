@@ -88,10 +88,12 @@ def answer(bus: Bus, rpc: Rpc[RequestT, ResponseT], handler: Callable[[RequestT]
 
 async def _reply(rpc: Rpc[Any, Any], body: bytes, handler: Callable[[Any], Awaitable[Message]]) -> _Reply:
     try:
-        response = await handler(rpc.request.model_validate_json(body))
-        return _Reply(answer=response.model_dump(mode="json"))
+        request = rpc.request.model_validate_json(body)
     except ValidationError as error:
         return _Reply(fault=_fault(RequestInvalid(f"{rpc.subject}: {error.error_count()} fields are wrong.")))
+    try:
+        response = await handler(request)
+        return _Reply(answer=response.model_dump(mode="json"))
     except StokerError as error:
         if error.status >= 500 and not isinstance(error, TransientError):
             logger.exception("rpc failed", subject=rpc.subject)

@@ -4,13 +4,23 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import asyncpg
 from pydantic import SecretStr
 from sqlalchemy import Column, DateTime, text
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolExhausted
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from stoker_shared.errors import ServiceUnavailable
+
+# Raised as they are while a connection is made: SQLAlchemy wraps errors of queries only.
+_WHILE_CONNECTING = (
+    asyncpg.CannotConnectNowError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+)
 
 UtcColumn = DateTime(timezone=True)
 
@@ -47,12 +57,12 @@ class Database:
         try:
             async with AsyncSession(self.engine, expire_on_commit=False) as session, session.begin():
                 yield session
-        except (OSError, TimeoutError) as error:
+        except (OSError, TimeoutError, PoolExhausted, *_WHILE_CONNECTING) as error:
             raise ServiceUnavailable("PostgreSQL", type(error).__name__) from error
         except (OperationalError, InterfaceError) as error:
             raise ServiceUnavailable("PostgreSQL", type(error.orig).__name__) from error
         except DBAPIError as error:
-            if error.connection_invalidated or _is_shutdown(error):
+            if error.connection_invalidated or _may_pass(error):
                 raise ServiceUnavailable("PostgreSQL", type(error.orig).__name__) from error
             raise
 
@@ -70,7 +80,8 @@ class Database:
         await self.engine.dispose()
 
 
-def _is_shutdown(error: DBAPIError) -> bool:
-    # Class 57P: the server is shutting down, crashed, or does not accept connections yet; 53300: no connection free.
+def _may_pass(error: DBAPIError) -> bool:
+    # 57P: the server shuts down, crashed, or does not accept connections yet. 08: the connection broke.
+    # 53: out of connections, memory or disk. 40: deadlock or serialisation failure.
     state = getattr(error.orig, "sqlstate", None) or ""
-    return state.startswith(("57P", "08")) or state == "53300"
+    return state.startswith(("57P", "08", "53", "40"))

@@ -27,6 +27,8 @@ class RelaySettings(BaseModel):
     lease: timedelta = timedelta(seconds=30)
     idle_poll: timedelta = timedelta(seconds=1)
     broker_check: timedelta = timedelta(seconds=10)
+    # Shorter than the broker's duplicate window: what is offered again and was not lost is dropped there.
+    offer_again: timedelta = timedelta(minutes=10)
     # Far beyond the broker's fsync window (2 minutes at worst): what it may lose can still be fed again.
     keep_published: timedelta = timedelta(minutes=30)
     # Longer than events live in the broker's stream, so no redelivery can outlive the memory of it.
@@ -47,6 +49,7 @@ class Relay:
         self._rows = OutboxRepository()
         self._awake = asyncio.Event()
         self._checked_at = clock.now() - self._settings.broker_check
+        self._has_returned = True
         self._swept_at = clock.now()
 
     def wake(self) -> None:
@@ -55,21 +58,27 @@ class Relay:
 
     def broker_returned(self) -> None:
         """The connection was lost and is back: look at once whether the broker lost messages."""
-        self._checked_at = self._clock.now() - self._settings.broker_check
+        self._has_returned = True
         self._awake.set()
 
     async def run(self) -> None:
         """Send until cancelled."""
         while True:
             self._awake.clear()
-            try:
-                sent = await self.send_pending()
-                await self._housekeeping()
-            except TransientError as error:
-                logger.warning("outbox relay waits", reason=error.detail)
-                sent = 0
-            if sent == 0:
+            if await self._round() == 0:
                 await self._sleep()
+
+    async def _round(self) -> int:
+        try:
+            # First: what is sent now would fill the gap by which a loss is seen.
+            await self._housekeeping()
+            return await self.send_pending()
+        except TransientError as error:
+            logger.warning("outbox relay waits", reason=error.detail)
+        except Exception:
+            # Nobody awaits this task: if it ended, nothing would ever be sent again and nobody would know.
+            logger.exception("outbox relay failed; it goes on")
+        return 0
 
     async def send_pending(self) -> int:
         """Claim one batch and send it. Returns how many messages the broker acknowledged."""
@@ -94,14 +103,28 @@ class Relay:
         """Compare each stream with how far it had come; queue lost messages again. Returns how many."""
         refed = 0
         for stream in await self._publisher.stream_names():
+            # Read before the broker is asked: a replica may send meanwhile, and that is not a loss.
+            async with self._database.transaction() as session:
+                before = await self._rows.watermark(session, stream=stream)
             state = await self._publisher.stream_state(stream)
             seen = Watermark(created_at=state.created_at, last_sequence=state.last_sequence)
             async with self._database.transaction() as session:
-                before = await self._rows.watermark(session, stream=stream)
                 if before is not None:
                     refed += await self._refeed_lost(session, stream=stream, before=before, seen=seen)
                 await self._rows.set_watermark(session, stream=stream, watermark=seen)
         return refed
+
+    async def offer_again(self) -> int:
+        """Queue what was sent lately again. Returns how many.
+
+        Where several services write, another one may fill the gap of a loss before it is looked for.
+        """
+        offered = 0
+        for stream in await self._publisher.shared_stream_names():
+            async with self._database.transaction() as session:
+                since = self._clock.now() - self._settings.offer_again
+                offered += await self._rows.offer_again(session, stream=stream, since=since)
+        return offered
 
     async def _refeed_lost(self, session: object, *, stream: str, before: Watermark, seen: Watermark) -> int:
         is_another_stream = seen.created_at != before.created_at
@@ -135,6 +158,10 @@ class Relay:
                 # Unknown whether it is stored: nothing of this key may overtake it.
                 logger.warning("publish not confirmed", subject=message.subject, reason=error.detail)
                 return published
+            except Exception:
+                # One message that cannot be sent stops its own key, not the others.
+                logger.exception("outbox message cannot be sent", subject=message.subject, event_id=message.event_id)
+                return published
             published.append((message.id, acknowledgement.stream, acknowledgement.sequence))
         return published
 
@@ -148,10 +175,12 @@ class Relay:
 
     async def _housekeeping(self) -> None:
         now = self._clock.now()
-        if now - self._checked_at >= self._settings.broker_check:
+        if self._has_returned or now - self._checked_at >= self._settings.broker_check:
+            await self.check_broker()
             self._checked_at = now
-            if await self.check_broker():
-                self._awake.set()
+        if self._has_returned:
+            self._has_returned = False
+            await self.offer_again()
         if now - self._swept_at >= self._settings.sweep:
             self._swept_at = now
             async with self._database.transaction() as session:

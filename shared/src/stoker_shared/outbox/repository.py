@@ -14,9 +14,9 @@ from stoker_shared.events import Event
 from stoker_shared.outbox.tables import OutboxMessage
 from stoker_shared.trace import TRACEPARENT_HEADER, traceparent
 
-# Claims of several relays are taken one after the other: SKIP LOCKED alone would let one relay take message 2 of a
-# job while another still holds message 1 in an uncommitted claim.
-_SERIALISE_CLAIMS = text("SELECT pg_advisory_xact_lock(hashtext(current_schema() || ' outbox claim'))")
+# Claims of several relays are taken and settled one after the other: SKIP LOCKED alone would let one relay take
+# message 2 of a job while another still holds message 1 in an uncommitted claim or release.
+_SERIALISE = text("SELECT pg_advisory_xact_lock(hashtext(current_schema() || ' outbox claim'))")
 # Only the head of each key's queue: a later message of the same job must not overtake one whose publish is unknown.
 _CLAIM = text("""
 UPDATE outbox SET claimed_until = :until, claim_token = :token
@@ -47,7 +47,16 @@ _REFEED = text("""
 UPDATE outbox SET published_at = NULL, stream = NULL, stream_sequence = NULL
 WHERE published_at IS NOT NULL AND stream = :stream AND stream_sequence > :after
 """)
-_WATERMARK = text("SELECT created_at, last_sequence FROM broker_watermark WHERE stream = :stream")
+_OFFER_AGAIN = text("""
+UPDATE outbox SET published_at = NULL, stream = NULL, stream_sequence = NULL
+WHERE published_at >= :since AND stream = :stream
+""")
+# What we sent since the last look counts too: the broker said that it had it.
+_WATERMARK = text("""
+SELECT created_at,
+       greatest(last_sequence, (SELECT max(stream_sequence) FROM outbox WHERE stream = :stream)) AS last_sequence
+FROM broker_watermark WHERE stream = :stream
+""")
 _SET_WATERMARK = text("""
 INSERT INTO broker_watermark (stream, created_at, last_sequence) VALUES (:stream, :created_at, :last_sequence)
 ON CONFLICT (stream) DO UPDATE SET created_at = excluded.created_at, last_sequence = excluded.last_sequence
@@ -111,7 +120,7 @@ class OutboxRepository:
     ) -> tuple[UUID, list[ClaimedMessage]]:
         """Take up to `limit` unsent messages for `lease`; oldest first."""
         token = uuid4()
-        await session.execute(_SERIALISE_CLAIMS)
+        await session.execute(_SERIALISE)
         rows = await session.execute(_CLAIM, {"until": now + lease, "token": token, "now": now, "limit": limit})
         claimed = [ClaimedMessage(**row) for row in rows.mappings()]
         return token, sorted(claimed, key=lambda message: message.id)
@@ -120,6 +129,7 @@ class OutboxRepository:
         self, session: AsyncSession, *, token: UUID, published: Sequence[tuple[int, str, int]], now: datetime
     ) -> None:
         """Record `(id, stream, stream_sequence)` of messages that the broker has acknowledged."""
+        await session.execute(_SERIALISE)
         for identifier, stream, sequence in published:
             values = {"now": now, "stream": stream, "sequence": sequence, "id": identifier, "token": token}
             await session.execute(_MARK, values)
@@ -136,6 +146,11 @@ class OutboxRepository:
     async def refeed(self, session: AsyncSession, *, stream: str, after: int) -> int:
         """Queue again what the broker has lost: everything sent to `stream` beyond sequence `after`."""
         result = await session.execute(_REFEED, {"stream": stream, "after": after})
+        return int(result.rowcount)  # type: ignore[attr-defined]
+
+    async def offer_again(self, session: AsyncSession, *, stream: str, since: datetime) -> int:
+        """Queue again everything sent to `stream` since then."""
+        result = await session.execute(_OFFER_AGAIN, {"stream": stream, "since": since})
         return int(result.rowcount)  # type: ignore[attr-defined]
 
     async def watermark(self, session: AsyncSession, *, stream: str) -> Watermark | None:
