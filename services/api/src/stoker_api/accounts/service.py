@@ -27,7 +27,7 @@ def key_hash_of(key: str) -> str:
     Raises:
         Unauthorised: this can be no key of ours; the database is not asked.
     """
-    if not _KEY.match(key):
+    if not _KEY.fullmatch(key):
         raise unknown_key()
     return token_hash(key)
 

@@ -42,7 +42,7 @@ def _checked_environment(environment: dict[str, str]) -> dict[str, str]:
     if len(environment) > _MOST_VARIABLES:
         raise ValueError(f"at most {_MOST_VARIABLES} variables")
     for name, value in environment.items():
-        if not _NAME.match(name):
+        if not _NAME.fullmatch(name):
             raise ValueError(f"{name[:80]!r} is not a name of a variable")
         if name in RESERVED_VARIABLES:
             raise ValueError(f"{name} is set by Stoker")

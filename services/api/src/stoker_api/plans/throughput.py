@@ -57,7 +57,7 @@ _PEAK_TFLOPS: tuple[tuple[str, float], ...] = (
 
 # 6 x 134.5 M parameters x 512 tokens in 2.9 s on two cores, SmolLM2-135M LoRA, float32: 0.142. The same machine was
 # up to four times slower when it was busy, and other sizes of the batch were up to a third faster.
-_CPU = DeviceSpeed(low=0.036, high=0.19, basis="measured on two CPU cores, SmolLM2-135M LoRA in float32")
+_CPU = DeviceSpeed(low=0.035, high=0.19, basis="measured on two CPU cores, SmolLM2-135M LoRA in float32")
 
 
 def device_speed(gpu_type: str, *, gpu_count: int) -> DeviceSpeed:
