@@ -55,8 +55,8 @@ class DatasetRepository:
             )
             .with_for_update()
         )
-        version: DatasetVersion = found.scalars().one()
-        return version
+        obtained: DatasetVersion = found.scalars().one()
+        return obtained
 
     async def decide(
         self, session: AsyncSession, identifier: str, *, state: str, now: datetime, values: dict[str, Any]

@@ -1,0 +1,276 @@
+"""A real gateway process on real servers, and what speaks to it: users over HTTP, services over the bus."""
+
+import gzip
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from pydantic import SecretStr
+from tests.support.ports import free_port
+from tests.support.servers import TestBucket, TestDatabase
+
+from stoker.stack.standalone import RunningNats
+from stoker_dataset_gateway.main import MIGRATIONS
+from stoker_shared.bus import Bus, BusSettings, RpcClient
+from stoker_shared.database import migrate_up
+from stoker_shared.identifiers import new_identifier
+from stoker_shared.rpc.contract import Rpc
+from stoker_shared.rpc.dataset_gateway import (
+    MINT,
+    OPEN_UPLOAD,
+    DownloadMinted,
+    MintDownload,
+    OpenUpload,
+    UploadOpened,
+)
+from stoker_shared.tokens import mint_token, token_hash
+
+OWNER = "user-00000000000000aa"
+ROWS = [{"prompt": f"question {number}", "completion": f"answer {number}"} for number in range(50)]
+
+
+def jsonl(rows: list[dict[str, Any]]) -> bytes:
+    """Rows as a file."""
+    return "".join(f"{json.dumps(row)}\n" for row in rows).encode()
+
+
+@dataclass
+class Gateway:
+    """The process under test."""
+
+    environment: dict[str, str]
+    port: int
+    log_file: Path
+    process: subprocess.Popen[bytes] | None = None
+    secrets: list[str] = field(default_factory=list)
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def pid(self) -> int:
+        """The process id."""
+        assert self.process is not None
+        return self.process.pid
+
+    def start(self, **settings: str) -> None:
+        """Start and wait until it is ready."""
+        own = {f"STOKER_DATASET_GATEWAY_{name.upper()}": value for name, value in settings.items()}
+        with self.log_file.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "stoker_dataset_gateway", "serve"],
+                env={**os.environ, **self.environment, **own},
+                stdout=log,
+                stderr=log,
+            )
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            assert self.process.poll() is None, self.log()
+            try:
+                if httpx.get(f"{self.url}/readyz", timeout=2).status_code == 200:
+                    return
+            except httpx.TransportError:
+                pass
+            time.sleep(0.1)
+        raise AssertionError(f"not ready:\n{self.log()}")
+
+    def stop(self, sign: signal.Signals = signal.SIGTERM) -> None:
+        """End it."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(sign)
+            self.process.wait(timeout=20)
+
+    def log(self) -> str:
+        """All that it wrote."""
+        return self.log_file.read_text()
+
+
+@dataclass
+class Peers:
+    """The api and the deployer on the bus."""
+
+    clients: dict[str, RpcClient]
+
+    async def ask(self, rpc: Rpc[Any, Any], request: Any) -> Any:
+        """Ask as the first service that may."""
+        return await self.clients[rpc.callers[0]].ask(rpc, request)
+
+
+@dataclass
+class World:
+    """All that a test needs."""
+
+    gateway: Gateway
+    peers: Peers
+    http: httpx.AsyncClient
+    database: TestDatabase
+    bucket: TestBucket
+
+    async def open_upload(self, content: bytes, *, filename: str = "data.jsonl", owner: str = OWNER) -> UploadOpened:
+        """Announce a file."""
+        request = OpenUpload(
+            owner=owner,
+            name="my data",
+            filename=filename,
+            size_bytes=len(content),
+            sha256=hashlib.sha256(content).hexdigest(),
+        )
+        opened: UploadOpened = await self.peers.ask(OPEN_UPLOAD, request)
+        if opened.upload_token:
+            self.gateway.secrets.append(opened.upload_token)
+        return opened
+
+    async def put(self, opened: UploadOpened, content: Any, **options: Any) -> httpx.Response:
+        """Send a file."""
+        assert opened.upload_url is not None
+        headers = {"Authorization": f"Bearer {opened.upload_token}"}
+        return await self.http.put(opened.upload_url, content=content, headers=headers, **options)
+
+    async def stored(self, content: bytes | None = None, *, filename: str = "data.jsonl") -> str:
+        """The id of a dataset version that is stored."""
+        content = jsonl(ROWS) if content is None else content
+        opened = await self.open_upload(content, filename=filename)
+        response = await self.put(opened, content)
+        assert response.status_code == 201, response.text
+        return opened.dataset_version_id
+
+    async def mint(
+        self, version_id: str, *, job_id: str | None = None, attempt: int = 1, **changes: Any
+    ) -> tuple[DownloadMinted, "JobAccess"]:
+        """Tokens for an attempt."""
+        token = mint_token().get_secret_value()
+        access = JobAccess(job_id or new_identifier("job"), attempt, token)
+        request = MintDownload(
+            job_id=access.job_id,
+            attempt=attempt,
+            owner=OWNER,
+            dataset_version_id=version_id,
+            job_token_sha256=token_hash(token),
+            job_token_expires_at=datetime.now(UTC) + timedelta(hours=1),
+        ).model_copy(update=changes)
+        minted: DownloadMinted = await self.peers.ask(MINT, request)
+        self.gateway.secrets += [token, minted.download_url.partition("token=")[2]]
+        return minted, access
+
+    async def put_artifact(self, access: "JobAccess", name: str, content: bytes, **headers: str) -> httpx.Response:
+        """Send a result."""
+        sent = {
+            "Authorization": f"Bearer {access.token}",
+            "X-Content-SHA256": hashlib.sha256(content).hexdigest(),
+            **headers,
+        }
+        return await self.http.put(
+            f"{self.gateway.url}/v1/jobs/{access.job_id}/artifacts/{name}", content=content, headers=sent
+        )
+
+    def keys(self) -> list[str]:
+        """Every object in the store."""
+        found = self.bucket.client().list_objects(self.bucket.bucket, recursive=True)
+        return [str(entry.object_name) for entry in found]
+
+    async def sql(self, statement: str) -> list[tuple[Any, ...]]:
+        """Ask the database of the gateway."""
+        import asyncpg
+
+        connection = await asyncpg.connect(self.database.url("dataset_gateway", driver="postgresql"))
+        try:
+            return [tuple(row) for row in await connection.fetch(statement)]
+        finally:
+            await connection.close()
+
+
+@dataclass(frozen=True)
+class JobAccess:
+    """What a pod holds."""
+
+    job_id: str
+    attempt: int
+    token: str
+
+
+@pytest.fixture
+def gateway_settings() -> dict[str, str]:
+    """Override in a test module or by parametrising."""
+    return {}
+
+
+@pytest.fixture
+def gateway(
+    clean_bus: RunningNats,
+    database: TestDatabase,
+    object_store: TestBucket,
+    tmp_path: Path,
+    gateway_settings: dict[str, str],
+) -> Iterator[Gateway]:
+    """A gateway that runs until the test ends. Its log must never hold a token."""
+    port = free_port()
+    url = database.url("dataset_gateway")
+    migrate_up(MIGRATIONS, database_url=SecretStr(url))
+    environment = {
+        "NATS_URL": clean_bus.url,
+        "NATS_SEED_FILE": str(clean_bus.seed_files["dataset_gateway"]),
+        "DATABASE_URL": url,
+        "PORT": str(port),
+        "PUBLIC_URL": f"http://127.0.0.1:{port}",
+        "S3_ENDPOINT": object_store.endpoint,
+        "S3_ACCESS_KEY": object_store.access_key,
+        "S3_SECRET_KEY": object_store.secret_key,
+        "S3_BUCKET": object_store.bucket,
+        "LOG_LEVEL": "DEBUG",
+    }
+    running = Gateway(
+        environment={f"STOKER_DATASET_GATEWAY_{name}": value for name, value in environment.items()},
+        port=port,
+        log_file=tmp_path / "gateway.log",
+    )
+    running.start(**gateway_settings)
+    try:
+        yield running
+    finally:
+        running.stop()
+        log = running.log()
+        for secret in [*running.secrets, object_store.secret_key]:
+            assert secret not in log
+
+
+@asynccontextmanager
+async def _peer(nats: RunningNats, service: str) -> AsyncIterator[RpcClient]:
+    bus = Bus(BusSettings(url=nats.url, service=service, seed_file=nats.seed_files[service]))
+    await bus.broker.connect()
+    try:
+        yield RpcClient(bus)
+    finally:
+        await bus.stop()
+
+
+@pytest.fixture
+async def world(
+    gateway: Gateway, clean_bus: RunningNats, database: TestDatabase, object_store: TestBucket
+) -> AsyncIterator[World]:
+    """The gateway with its peers."""
+    async with (
+        _peer(clean_bus, "api") as api,
+        _peer(clean_bus, "deployer") as deployer,
+        httpx.AsyncClient(timeout=60) as http,
+    ):
+        yield World(gateway, Peers({"api": api, "deployer": deployer}), http, database, object_store)
+
+
+@pytest.fixture
+def zipped() -> Callable[[bytes], bytes]:
+    """Compress a file."""
+    return gzip.compress
