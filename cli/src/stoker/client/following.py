@@ -27,6 +27,9 @@ LOOK_EVERY = 2.0
 LAST_LOOKS, LAST_LOOK_PAUSE = 6, 0.5
 PAGE = 1000
 
+DROPPED = "dropped"
+"""What the server says when it had to leave out points or lines because this client was too slow."""
+
 
 @dataclass(slots=True)
 class Follower:
@@ -40,6 +43,7 @@ class Follower:
     _seen: Seen = field(default_factory=Seen)
     _job_sequence: int = 0
     _looked_at: float = float("-inf")
+    _is_over: bool = False
 
     def news(self) -> Iterator[JobNews]:
         """Everything about the job from its beginning; ends with the event that ends the job.
@@ -54,11 +58,14 @@ class Follower:
                 for item in self._one_stream():
                     yield item
                     away_since, pause = self.monotonic(), FIRST_PAUSE
-                    if isinstance(item, JobChanged) and item.job.is_over:
+                    self._is_over = isinstance(item, JobChanged) and item.job.is_over
+                    if self._is_over:
                         return
             except (ConnectionLost, ServerBusy):
                 if self.monotonic() - away_since > self.give_up_after.total_seconds():
                     raise
+            if self._is_over:
+                return
             self.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE)
 
@@ -68,10 +75,16 @@ class Follower:
             headers["Last-Event-ID"] = str(self._job_sequence)
         request = self.http.build_request("GET", self._path("events"), headers=headers, timeout=PING_TIMEOUT)
         with closing(send(self.http, request, stream=True)) as response:
+            if response.status_code == httpx.codes.NO_CONTENT:
+                yield from self._last_looks()
+                self._is_over = True
+                return
             # Not earlier: what is told between this look and the beginning of the stream would be missed.
             yield from self._missed()
             try:
                 for event in EventSource(response).iter_sse():
+                    if event.event == DROPPED:
+                        yield from self._missed()
                     item = read_news(event)
                     if item is not None:
                         yield from self._told_once(item)

@@ -1,8 +1,8 @@
 """What a follower of a job hears."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 from httpx_sse import ServerSentEvent
 from pydantic import ValidationError
@@ -14,13 +14,14 @@ from stoker_shared.rpc.metrics import Line, Lines, Point, Points
 
 @dataclass(frozen=True, slots=True)
 class JobChanged:
-    """The job is in another state. `sequence` counts the changes of this job."""
+    """The job is in another state. `sequence` counts the changes; `fact` holds what only this kind of change has."""
 
     kind: ClassVar[str] = "job"
 
     sequence: int
     type: str
     job: Job
+    fact: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +87,9 @@ def read_news(event: ServerSentEvent) -> JobNews | None:
 def _read_job(event: ServerSentEvent) -> JobChanged:
     content = event.json()
     sequence = int(content.get("sequence") or event.id)
-    return JobChanged(sequence, type=str(content.get("type", "")), job=Job.model_validate(content))
+    return JobChanged(
+        sequence, type=str(content.get("type", "")), job=Job.model_validate(content), fact=content.get("fact") or {}
+    )
 
 
 def _read_metrics(event: ServerSentEvent) -> MetricsReported:

@@ -4,7 +4,7 @@ import importlib
 import inspect
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,12 +36,12 @@ class Entry:
         return {"messages": [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]}
 
 
-def write_dataset(file: Path, *, modules: Iterable[str] = MODULES) -> int:
-    """Write one JSON line per documented function and class; returns how many.
+def write_dataset(file: Path, *, modules: Iterable[str] = MODULES, without: Collection[str] = ()) -> int:
+    """Write one JSON line per documented function and class, leaving out those named; returns how many.
 
     The same Python version always writes the same bytes.
     """
-    rows = [json.dumps(entry.row(), ensure_ascii=False) for entry in documented(modules)]
+    rows = [json.dumps(entry.row(), ensure_ascii=False) for entry in documented(modules) if entry.name not in without]
     file.write_text("".join(f"{row}\n" for row in rows), encoding="utf-8")
     return len(rows)
 

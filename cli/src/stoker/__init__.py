@@ -1,0 +1,1 @@
+"""Client, command line and one-machine stack of Stoker."""

@@ -1,0 +1,180 @@
+"""`stoker launch`, `watch`, `jobs`, `job`, `cancel`, `logs`, `deploy`."""
+
+import time
+from collections.abc import Iterable
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from stoker.client import Client, LogWritten
+from stoker.client.models import Job
+from stoker.commands.session import JsonOption, session_of
+from stoker.terminal.figures import show_duration
+from stoker.terminal.screen import print_json, remarks, results
+from stoker.terminal.tables import job_table
+from stoker.terminal.watching import end_lines, watch
+from stoker_shared.clock import SystemClock
+
+INTERRUPTED = 130
+MACHINE_LOG_PAUSE = 1.0
+
+job_app = typer.Typer(no_args_is_help=True, help="One job: show.")
+
+JobArgument = Annotated[str, typer.Argument(metavar="JOB", help="Id of a job.")]
+
+
+def launch(
+    context: typer.Context,
+    plan: Annotated[str, typer.Argument(metavar="PLAN", help="Id of a plan.")],
+    watch_it: Annotated[bool, typer.Option("--watch", help="Follow it to its end.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Run a plan. Money is reserved for one attempt at a time."""
+    with session_of(context).client() as client:
+        job = client.launch(plan)
+        if as_json and not watch_it:
+            print_json(job)
+            return
+        (remarks() if as_json else results()).print(f"launched [bold]{job.job_id}[/]")
+        if watch_it:
+            _watch(client, job, as_json=as_json)
+        else:
+            results().print(f"Follow it: stoker watch {job.job_id}")
+
+
+def watch_job(context: typer.Context, job: JobArgument, as_json: JsonOption = False) -> None:
+    """Follow a job to its end. Ctrl-C leaves the job running."""
+    with session_of(context).client() as client:
+        _watch(client, client.job(job), as_json=as_json)
+
+
+def jobs(context: typer.Context, as_json: JsonOption = False) -> None:
+    """Your jobs, newest first."""
+    with session_of(context).client() as client:
+        found = client.jobs()
+    if as_json:
+        print_json(found)
+    elif found:
+        results().print(job_table(found, now=SystemClock().now()))
+    else:
+        results().print("No jobs yet. Make a plan: stoker plan DATASET --model MODEL")
+
+
+@job_app.command(name="show")
+def show_job(context: typer.Context, job: JobArgument, as_json: JsonOption = False) -> None:
+    """One job as it stands now."""
+    with session_of(context).client() as client:
+        found = client.job(job)
+    if as_json:
+        print_json(found)
+        return
+    console, now = results(), SystemClock().now()
+    console.print(job_table([found], now=now))
+    for text in (found.message, found.detail):
+        if text:
+            console.print(escape(text), soft_wrap=True)
+    if found.progress is not None and found.progress.total_steps:
+        left = show_duration(found.progress.seconds_left)
+        console.print(f"step {found.progress.step} of {found.progress.total_steps}, time left {left}")
+    if found.advice:
+        console.print(f"Next: {escape(found.advice)}", soft_wrap=True)
+
+
+def cancel(context: typer.Context, job: JobArgument, as_json: JsonOption = False) -> None:
+    """End a job and release its machine."""
+    with session_of(context).client() as client:
+        found = client.cancel(job)
+    if as_json:
+        print_json(found)
+    else:
+        results().print(f"{found.job_id} is being cancelled. See its machine go: stoker watch {found.job_id}")
+
+
+def logs(
+    context: typer.Context,
+    job: JobArgument,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job ends.")] = False,
+    machine: Annotated[bool, typer.Option("--machine", help="What the provider kept of the machine's output.")] = False,
+) -> None:
+    """What a job has printed."""
+    with session_of(context).client() as client:
+        if machine:
+            _print_machine_log(client, job, follow=follow)
+        elif follow:
+            for news in client.follow(job):
+                if isinstance(news, LogWritten):
+                    _print_lines(line.text for line in news.lines)
+        else:
+            _print_lines(line.text for line in client.logs(job))
+
+
+def deploy(  # noqa: PLR0913 - each parameter is an option of the command
+    context: typer.Context,
+    dataset: Annotated[str, typer.Argument(metavar="DATASET", help="Id of a dataset version.")],
+    *,
+    recipe: Annotated[str, typer.Option(help="Id of a saved recipe: stoker recipe list.")],
+    provider: Annotated[str, typer.Option(help="Who gives the machine.")] = "local",
+    gpu_type: Annotated[str | None, typer.Option(help="Only this type.")] = None,
+    gpu_count: Annotated[int | None, typer.Option(help="How many; 0 for a machine without.")] = None,
+    budget: Annotated[str | None, typer.Option(metavar="USD", help="The most that the job may cost.")] = None,
+    watch_it: Annotated[bool, typer.Option("--watch", help="Follow it to its end.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Plan and launch a saved recipe in one call."""
+    wanted = {
+        "dataset_version_id": dataset,
+        "training_config_id": recipe,
+        "gpu_type": gpu_type,
+        "gpu_count": gpu_count,
+        "budget_limit": budget,
+    }
+    with session_of(context).client() as client:
+        done = client.deploy(provider, **{name: value for name, value in wanted.items() if value is not None})
+        if as_json and not watch_it:
+            print_json(done)
+            return
+        (remarks() if as_json else results()).print(f"launched [bold]{done.job.job_id}[/] by plan {done.plan_id}")
+        if watch_it:
+            _watch(client, done.job, as_json=as_json)
+
+
+def _watch(client: Client, job: Job, *, as_json: bool) -> None:
+    clock = SystemClock()
+    # With --json the standard output is for the result alone.
+    console = remarks() if as_json else results()
+    try:
+        watch(client.follow(job.job_id), job=job, console=console, clock=clock)
+    except KeyboardInterrupt:
+        remarks().print(
+            f"\nNot watching any more; {job.job_id} goes on.\n"
+            f"Watch again: stoker watch {job.job_id}\nEnd it: stoker cancel {job.job_id}",
+            soft_wrap=True,
+        )
+        raise typer.Exit(INTERRUPTED) from None
+    ended = client.job(job.job_id)
+    if as_json:
+        print_json(ended)
+    else:
+        for line in end_lines(ended, now=clock.now()):
+            console.print(line, soft_wrap=True)
+    if ended.status != "completed":
+        raise typer.Exit(1)
+
+
+def _print_machine_log(client: Client, job: str, *, follow: bool) -> None:
+    offset = 0
+    while True:
+        was_over = not follow or client.job(job).is_over
+        piece = client.machine_logs(job, offset=offset)
+        print(piece.text, end="", flush=True)  # noqa: T201 - the result itself
+        if piece.next_offset == offset and was_over:
+            return
+        if piece.next_offset == offset:
+            time.sleep(MACHINE_LOG_PAUSE)
+        offset = piece.next_offset
+
+
+def _print_lines(lines: Iterable[str]) -> None:
+    for line in lines:
+        print(line.rstrip("\n"), flush=True)  # noqa: T201 - the result itself

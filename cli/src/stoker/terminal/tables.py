@@ -1,0 +1,124 @@
+"""Objects of Stoker as tables."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+from rich.markup import escape
+from rich.table import Table
+
+from stoker.client.models import Dataset, Job, RankedOffer, SavedRecipe
+from stoker.terminal.figures import show_bytes
+from stoker_shared.money import show_usd
+from stoker_shared.rpc.dataset_gateway import ArtifactFacts, RowFault
+from stoker_shared.rpc.deployer import Offer, ProviderHealth
+
+
+def table(*columns: str, title: str | None = None) -> Table:
+    """An empty table in the style of all others; a column whose name begins with > is of figures."""
+    made = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        made.add_column(column.removeprefix(">"), justify="right" if column.startswith(">") else "left")
+    return made
+
+
+def fault_table(faults: Iterable[RowFault]) -> Table:
+    """What is wrong with which row."""
+    made = table(">line", "column", "fault", "excerpt")
+    for fault in faults:
+        line = str(fault.line) if fault.line else "file"
+        made.add_row(line, escape(fault.column), escape(fault.message), escape(_short(fault.excerpt, 60)))
+    return made
+
+
+def dataset_table(datasets: Iterable[Dataset]) -> Table:
+    """Dataset versions, newest first."""
+    made = table("dataset", "name", "state", "format", ">rows", ">size", "created")
+    for dataset in datasets:
+        made.add_row(
+            dataset.dataset_version_id,
+            escape(dataset.name),
+            dataset.state if not dataset.faults_total else f"{dataset.state} ({dataset.faults_total} faults)",
+            dataset.data_format.value if dataset.data_format else "",
+            f"{dataset.statistics.rows:,}",
+            show_bytes(dataset.size_bytes),
+            _moment(dataset.created_at),
+        )
+    return made
+
+
+def job_table(jobs: Iterable[Job], *, now: datetime) -> Table:
+    """Jobs, newest first."""
+    made = table("job", "name", "status", ">attempt", "on", ">cost", "reason", "created")
+    for job in jobs:
+        where = " ".join(part for part in (job.provider, job.gpu_type) if part)
+        cost, reason, created = show_usd(job.cost_at(now)), job.reason or "", _moment(job.created_at)
+        made.add_row(job.job_id, escape(job.name), job.status, str(job.attempt), escape(where), cost, reason, created)
+    return made
+
+
+def artifact_table(artifacts: Iterable[ArtifactFacts]) -> Table:
+    """Stored files with their checksums."""
+    made = table("file", ">size", ">attempt", "SHA-256")
+    for artifact in artifacts:
+        made.add_row(escape(artifact.name), show_bytes(artifact.size_bytes), str(artifact.attempt), artifact.sha256)
+    return made
+
+
+def ranked_offer_table(offers: Sequence[RankedOffer]) -> Table:
+    """A plan's offers, best first."""
+    made = table("provider", "GPU", "place", ">per hour", ">memory", ">needed", "fit", "free")
+    for ranked in offers:
+        made.add_row(
+            *_offer_cells(ranked.offer),
+            show_bytes(ranked.capacity_bytes),
+            show_bytes(ranked.needed_bytes),
+            ranked.fit.replace("_", " "),
+            _yes(ranked.offer.is_available),
+        )
+    return made
+
+
+def offer_table(offers: Iterable[Offer]) -> Table:
+    """What can be rented, cheapest first."""
+    made = table("provider", "GPU", "place", ">per hour", ">memory", "free")
+    for offer in offers:
+        memory = show_bytes(offer.vram_bytes if offer.gpu_count else offer.memory_bytes)
+        made.add_row(*_offer_cells(offer), memory, _yes(offer.is_available))
+    return made
+
+
+def provider_table(providers: Iterable[ProviderHealth]) -> Table:
+    """Whether providers can be used."""
+    made = table("provider", "usable", "detail", "next step")
+    for provider in providers:
+        detail, step = escape(provider.detail), escape(provider.next_step)
+        made.add_row(escape(provider.provider), _yes(provider.is_usable), detail, step)
+    return made
+
+
+def recipe_table(recipes: Iterable[SavedRecipe]) -> Table:
+    """Saved recipes, newest first."""
+    made = table("recipe", "name", ">version", "method", "model", "created")
+    for saved in recipes:
+        recipe = saved.recipe
+        model, created = escape(recipe.model.name_or_path), _moment(saved.created_at)
+        made.add_row(saved.recipe_id, escape(saved.name), str(saved.version), recipe.method, model, created)
+    return made
+
+
+def _offer_cells(offer: Offer) -> tuple[str, str, str, str]:
+    gpu = f"{offer.gpu_count} x {offer.gpu_type}" if offer.gpu_count else offer.gpu_type
+    return escape(offer.provider), escape(gpu), escape(offer.place), show_usd(offer.price_micro_usd_per_hour)
+
+
+def _moment(moment: datetime | None) -> str:
+    return f"{moment.astimezone():%Y-%m-%d %H:%M}" if moment else ""
+
+
+def _yes(value: bool) -> str:  # noqa: FBT001 - a word for a flag
+    return "yes" if value else "no"
+
+
+def _short(text: str, length: int) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= length else f"{line[: length - 3]}..."
