@@ -33,7 +33,7 @@ SETTINGS = {
         {"A\n": "x"},
         {"": "x"},
         {"A": "\0"},
-        {"A": "x" * 40_000},
+        {"A": "x" * 70_000},
         {f"V{number}": "x" for number in range(51)},
     ],
 )

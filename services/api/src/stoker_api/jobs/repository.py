@@ -80,7 +80,7 @@ class JobRepository:
     ) -> LaunchCandidate | None:
         """Key, plan and earlier launch; None if the key is unknown."""
         values = {"key_sha256": key_sha256, "plan_id": plan_id, "idempotency_key": idempotency_key}
-        row = (await session.execute(_CANDIDATE, values)).mappings().first()
+        row = (await (await session.connection()).execute(_CANDIDATE, values)).mappings().first()
         return None if row is None else LaunchCandidate(**row)
 
     async def add_launched(self, session: AsyncSession, row: JobViewRow) -> bool:
@@ -95,7 +95,7 @@ class JobRepository:
 
     async def mark_checked(self, session: AsyncSession, *, plan_id: str, now: datetime) -> None:
         """The facts of a plan were found unchanged."""
-        await session.execute(_MARK_CHECKED, {"plan_id": plan_id, "now": now})
+        await (await session.connection()).execute(_MARK_CHECKED, {"plan_id": plan_id, "now": now})
 
     async def find(self, session: AsyncSession, *, owner: str, job_id: str) -> JobViewRow | None:
         """One job."""
@@ -131,7 +131,7 @@ class JobRepository:
     ) -> bool:
         """Record the wish; False if the job is over, unknown, or was asked to end after `again_before`."""
         values = {"job_id": job_id, "owner": owner, "now": now, "again_before": again_before, "terminal": _TERMINAL}
-        return (await session.execute(_REQUEST_CANCEL, values)).first() is not None
+        return (await (await session.connection()).execute(_REQUEST_CANCEL, values)).first() is not None
 
     async def add_event(self, session: AsyncSession, event: JobEvent, *, now: datetime) -> bool:
         """Keep an event for replay; False if it is there already."""
@@ -159,11 +159,11 @@ class JobRepository:
             )
         )
         if isinstance(event, ProvisioningStarted):
-            await session.execute(_MACHINE, _machine_of(event))
+            await (await session.connection()).execute(_MACHINE, _machine_of(event))
 
     async def notify(self, session: AsyncSession, job_id: str) -> None:
         """Wake the streams of every replica when this transaction commits."""
-        await session.execute(_NOTIFY, {"channel": JOB_EVENTS_CHANNEL, "job_id": job_id})
+        await (await session.connection()).execute(_NOTIFY, {"channel": JOB_EVENTS_CHANNEL, "job_id": job_id})
 
     async def events_after(self, session: AsyncSession, *, job_id: str, sequence: int, limit: int) -> list[JobEventRow]:
         """Stored events in order. The caller has checked whose job it is."""

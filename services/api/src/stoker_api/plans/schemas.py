@@ -16,8 +16,9 @@ from stoker_shared.rpc.dataset_gateway import DatasetFacts
 from stoker_shared.rpc.deployer import ModelFacts, Offer
 
 _NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
-_LONGEST_VALUE = 32_768
 _MOST_VARIABLES = 50
+# A launch command must fit into a message, and providers take about 100 kB.
+_MOST_BYTES = 65_536
 
 RESERVED_VARIABLES = frozenset(
     {
@@ -46,8 +47,10 @@ def _checked_environment(environment: dict[str, str]) -> dict[str, str]:
             raise ValueError(f"{name[:80]!r} is not a name of a variable")
         if name in RESERVED_VARIABLES:
             raise ValueError(f"{name} is set by Stoker")
-        if "\0" in value or len(value) > _LONGEST_VALUE:
-            raise ValueError(f"the value of {name} is longer than {_LONGEST_VALUE} characters or holds a NUL")
+        if "\0" in value:
+            raise ValueError(f"the value of {name} holds a NUL")
+    if sum(len(f"{name}={value}".encode()) for name, value in environment.items()) > _MOST_BYTES:
+        raise ValueError(f"more than {_MOST_BYTES} bytes in all")
     return environment
 
 

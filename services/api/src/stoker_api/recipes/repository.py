@@ -15,7 +15,7 @@ class RecipeRepository:
 
     async def next_version(self, session: AsyncSession, *, owner: str, name: str) -> int:
         """The version that the next save of this name gets; holds others back until the transaction ends."""
-        await session.execute(_ONE_AT_A_TIME, {"owner": owner, "name": name})
+        await (await session.connection()).execute(_ONE_AT_A_TIME, {"owner": owner, "name": name})
         statement = select(func.max(col(RecipeRow.version))).where(
             col(RecipeRow.owner) == owner, col(RecipeRow.name) == name
         )

@@ -1,0 +1,251 @@
+"""The other services as far as the api sees them: they answer on the real bus, with rights of their own."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+from stoker.stack.standalone import RunningNats
+from stoker_shared.bus import Bus, answer
+from stoker_shared.errors import NotFound, RemoteRefusal
+from stoker_shared.events import JobEvent
+from stoker_shared.messages import Message
+from stoker_shared.rpc.dataset_gateway import (
+    DESCRIBE,
+    LIST,
+    LIST_ARTIFACTS,
+    OPEN_ARTIFACT,
+    OPEN_UPLOAD,
+    ArtifactFacts,
+    ArtifactList,
+    ArtifactOpened,
+    DatasetFacts,
+    DatasetList,
+    DescribeDataset,
+    ListArtifacts,
+    ListDatasets,
+    OpenArtifact,
+    OpenUpload,
+    UploadOpened,
+)
+from stoker_shared.rpc.deployer import (
+    HEALTH,
+    INSPECT_MODEL,
+    LOGS,
+    OFFERS,
+    HealthQuery,
+    InspectModel,
+    MachineLogs,
+    MachineLogsQuery,
+    ModelFacts,
+    Offer,
+    OfferList,
+    OffersQuery,
+    ProviderHealth,
+    ProvidersHealth,
+)
+from stoker_shared.rpc.metrics import (
+    LINES,
+    POINTS,
+    REPORT,
+    AttemptReport,
+    Line,
+    Lines,
+    LinesQuery,
+    Point,
+    Points,
+    PointsQuery,
+    ReportRequest,
+)
+from tests.support.bus import bus_of, started
+from tests.unit.api.examples import NOW, SHA256, SMOLLM2_135M, a_cpu_offer, a_dataset
+
+ARTIFACT_ID = "art-00000000000000cc"
+
+
+@dataclass
+class Peers:
+    """What the peers know, to be changed by a test, and the questions that they were asked."""
+
+    server: RunningNats
+    datasets: dict[str, DatasetFacts] = field(default_factory=dict)
+    artifacts: list[ArtifactFacts] = field(default_factory=list)
+    offers: list[Offer] = field(default_factory=lambda: [a_cpu_offer()])
+    model: ModelFacts = SMOLLM2_135M
+    providers: list[ProviderHealth] = field(
+        default_factory=lambda: [
+            ProviderHealth(provider="local", is_usable=True),
+            ProviderHealth(provider="runpod", is_usable=True),
+        ]
+    )
+    asked: list[Message] = field(default_factory=list)
+    buses: dict[str, Bus] = field(default_factory=dict)
+    _stacks: dict[str, AsyncExitStack] = field(default_factory=dict)
+
+    def own_dataset(self, owner: str, **changes: Any) -> DatasetFacts:
+        """Give a user a dataset."""
+        facts = a_dataset(owner=owner, **changes)
+        self.datasets[facts.dataset_version_id] = facts
+        return facts
+
+    async def start(self, service: str) -> None:
+        """Bring a service up."""
+        bus = bus_of(self.server, service)
+        _REGISTER[service](self, bus)
+        stack = AsyncExitStack()
+        self.buses[service] = await stack.enter_async_context(started(bus))
+        self._stacks[service] = stack
+
+    async def stop(self, service: str) -> None:
+        """Take a service away."""
+        await self._stacks.pop(service).aclose()
+        del self.buses[service]
+
+    async def stop_all(self) -> None:
+        """Take all away."""
+        for service in list(self._stacks):
+            await self.stop(service)
+
+    async def tell(self, event: JobEvent) -> None:
+        """Publish an event as the deployer does."""
+        await self.buses["deployer"].publisher.publish(
+            event.subject, event.model_dump_json().encode(), message_id=str(uuid4())
+        )
+
+    async def report(self, subject: str, message: Message) -> str:
+        """Publish telemetry as the metrics service does. Returns the stream that acknowledged it."""
+        acknowledgement = await self.buses["metrics"].publisher.publish(
+            subject, message.model_dump_json().encode(), message_id=str(uuid4())
+        )
+        return acknowledgement.stream
+
+
+@asynccontextmanager
+async def running_peers(server: RunningNats) -> AsyncIterator[Peers]:
+    """All peers, up."""
+    peers = Peers(server)
+    try:
+        for service in _REGISTER:
+            await peers.start(service)
+        yield peers
+    finally:
+        await peers.stop_all()
+
+
+def _register_gateway(peers: Peers, bus: Bus) -> None:
+    async def open_upload(request: OpenUpload) -> UploadOpened:
+        peers.asked.append(request)
+        facts = peers.own_dataset(request.owner, name=request.name, sha256=request.sha256, state="uploading")
+        return UploadOpened(
+            dataset_version_id=facts.dataset_version_id,
+            already_stored=False,
+            upload_url="http://127.0.0.1:1/v1/uploads/upl-0000000000000001",
+            upload_token="t" * 43,
+            expires_at=NOW + timedelta(hours=1),
+        )
+
+    async def describe(request: DescribeDataset) -> DatasetFacts:
+        peers.asked.append(request)
+        facts = peers.datasets.get(request.dataset_version_id)
+        if facts is None or facts.owner != request.owner:
+            raise NotFound("dataset", request.dataset_version_id)
+        return facts
+
+    async def list_datasets(request: ListDatasets) -> DatasetList:
+        return DatasetList(datasets=[facts for facts in peers.datasets.values() if facts.owner == request.owner])
+
+    async def list_artifacts(request: ListArtifacts) -> ArtifactList:
+        return ArtifactList(artifacts=[artifact for artifact in peers.artifacts if artifact.job_id == request.job_id])
+
+    async def open_artifact(request: OpenArtifact) -> ArtifactOpened:
+        peers.asked.append(request)
+        for artifact in peers.artifacts:
+            if artifact.artifact_id == request.artifact_id:
+                url = "http://127.0.0.1:1/v1/artifacts/download?token=x"
+                return ArtifactOpened(artifact=artifact, download_url=url, expires_at=NOW)
+        raise NotFound("artifact", request.artifact_id)
+
+    answer(bus, OPEN_UPLOAD, open_upload)
+    answer(bus, DESCRIBE, describe)
+    answer(bus, LIST, list_datasets)
+    answer(bus, LIST_ARTIFACTS, list_artifacts)
+    answer(bus, OPEN_ARTIFACT, open_artifact)
+
+
+def _register_deployer(peers: Peers, bus: Bus) -> None:
+    async def offers(request: OffersQuery) -> OfferList:
+        peers.asked.append(request)
+        return OfferList(offers=[offer for offer in peers.offers if _is_asked_for(offer, request)])
+
+    async def inspect_model(request: InspectModel) -> ModelFacts:
+        if request.name_or_path != peers.model.name_or_path:
+            raise RemoteRefusal(
+                code="model_not_found",
+                status=404,
+                title="Not found",
+                detail=f"{request.name_or_path} is not there.",
+                next_step="Check the name.",
+            )
+        return peers.model
+
+    async def health(_request: HealthQuery) -> ProvidersHealth:
+        return ProvidersHealth(providers=peers.providers)
+
+    async def logs(request: MachineLogsQuery) -> MachineLogs:
+        return MachineLogs(text=f"from {request.offset}", next_offset=request.offset + 10)
+
+    answer(bus, OFFERS, offers)
+    answer(bus, INSPECT_MODEL, inspect_model)
+    answer(bus, HEALTH, health)
+    answer(bus, LOGS, logs)
+
+
+def _register_metrics(peers: Peers, bus: Bus) -> None:
+    async def report(request: ReportRequest) -> AttemptReport:
+        return AttemptReport(
+            job_id=request.job_id,
+            attempt=request.attempt,
+            phase="training",
+            last_heard_at=NOW,
+            step=3,
+            total_steps=10,
+            latest_values={"loss": 1.5},
+        )
+
+    async def points(request: PointsQuery) -> Points:
+        peers.asked.append(request)
+        return Points(
+            attempt=1, points=[Point(sequence=request.after_sequence + 1, step=1, at=NOW, values={"loss": 2})]
+        )
+
+    async def lines(request: LinesQuery) -> Lines:
+        line = Line(sequence=request.after_sequence + 1, at=NOW, stream="stdout", text="hello")
+        return Lines(attempt=1, lines=[line])
+
+    answer(bus, REPORT, report)
+    answer(bus, POINTS, points)
+    answer(bus, LINES, lines)
+
+
+_REGISTER = {
+    "dataset_gateway": _register_gateway,
+    "deployer": _register_deployer,
+    "metrics": _register_metrics,
+}
+
+
+def _is_asked_for(offer: Offer, request: OffersQuery) -> bool:
+    return (
+        request.provider in (None, offer.provider)
+        and request.gpu_type in (None, offer.gpu_type)
+        and request.gpu_count in (None, offer.gpu_count)
+    )
+
+
+def an_artifact(job_id: str) -> ArtifactFacts:
+    """A stored file of a job."""
+    return ArtifactFacts(
+        artifact_id=ARTIFACT_ID, job_id=job_id, attempt=1, name="model.tar", sha256=SHA256, size_bytes=9, created_at=NOW
+    )
