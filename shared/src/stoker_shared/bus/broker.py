@@ -1,6 +1,7 @@
 """The connection of one service to the broker."""
 
 import asyncio
+import contextlib
 import os
 import signal
 from collections.abc import Callable
@@ -8,6 +9,7 @@ from pathlib import Path
 
 from faststream import AckPolicy
 from faststream.nats import NatsBroker
+from faststream.nats.broker.broker import UNRECOVERABLE_CONNECT_ERRORS
 from faststream.nats.security import NatsNKey
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
@@ -45,6 +47,7 @@ class Bus:
         self.consumers: list[str] = []
         self._responders = Responders()
         self._on_reconnect: list[Callable[[], None]] = []
+        self._is_started = False
         self._is_stopping = False
         self.broker = NatsBroker(
             settings.url,
@@ -86,12 +89,21 @@ class Bus:
         await self._responders.start(self._client())
         # Without a flush a peer may ask before the server has seen our subscriptions.
         await self._client().flush()
+        self._is_started = True
 
     async def stop(self) -> None:
         """Let running handlers end, then disconnect."""
         self._is_stopping = True
-        await self._responders.stop(patience=self.settings.graceful_timeout_seconds)
-        await self.broker.stop()
+        client = self._client()
+        try:
+            await self._responders.stop(patience=self.settings.graceful_timeout_seconds)
+            await self.broker.stop()
+        except NatsError as error:
+            # Draining needs the connection; what was not acknowledged comes again to whoever starts next.
+            logger.warning("stopped without the broker", reason=type(error).__name__)
+            self._end_pulling()
+            with contextlib.suppress(NatsError, OSError):
+                await client.close()
 
     async def is_ready(self) -> bool:
         """Whether the connection is up."""
@@ -116,6 +128,9 @@ class Bus:
     async def _log_error(self, error: Exception) -> None:
         # Also how a forbidden publish shows: the caller only sees a timeout.
         logger.error("broker error", error=str(error), kind=type(error).__name__)
+        if self._is_started and _is_refusal(error):
+            # FastStream raises it again inside the client's reconnect task, which ends there: nobody would try on.
+            await self._exit_process()
 
     async def _reconnected(self) -> None:
         logger.warning("connection to the broker is back")
@@ -125,5 +140,16 @@ class Bus:
     async def _exit_process(self) -> None:
         if self._is_stopping:
             return
-        logger.critical("connection to the broker is closed for good; ending so that the supervisor starts anew")
+        logger.critical("connection to the broker is lost for good; ending so that the supervisor starts anew")
+        self._end_pulling()
         os.kill(os.getpid(), signal.SIGTERM)
+
+    def _end_pulling(self) -> None:
+        # On a closed connection FastStream's pull loops spin without a pause, and nothing else would run, not even
+        # the handling of the signal.
+        for subscriber in self.broker.subscribers:
+            subscriber.running = False
+
+
+def _is_refusal(error: Exception) -> bool:
+    return isinstance(error, NatsError) and any(word in str(error).lower() for word in UNRECOVERABLE_CONNECT_ERRORS)
