@@ -1,6 +1,7 @@
 """What each provider must do. To add one: a fixture that yields a `Subject`, and its name in `SUBJECTS`."""
 
 import asyncio
+import json
 import os
 import signal
 import subprocess
@@ -13,8 +14,10 @@ from datetime import timedelta
 from pathlib import Path
 
 import httpx
+import numpy
 import pytest
 from pydantic import SecretStr
+from safetensors.numpy import save_file
 
 from stoker_deployer.providers import Alive, Exited, Gone, MachineOrder, MachineState, Provider, Unknown
 from stoker_deployer.providers.errors import ModelNotFound
@@ -24,7 +27,6 @@ from stoker_shared.identifiers import new_identifier
 from stoker_shared.rpc.deployer import OffersQuery
 from tests.simulators.training_server import KEY, RunningSimulator, running_simulator
 from tests.support.ports import free_port
-from tests.support.tiny_model import build_tiny_model
 
 TIMEOUT = timedelta(seconds=2)
 GONE_WITHIN_SECONDS = 40.0
@@ -73,7 +75,7 @@ def _ends_by_itself(_name: str) -> None:
 @contextmanager
 def _real(folder: Path) -> Iterator[Callable[[], Subject]]:
     port, key = free_port(), "real-training-server-key"
-    model = build_tiny_model(folder / "models" / "tiny")
+    model = _model_folder(folder / "models" / "tiny")
     own = {
         "STOKER_TRAINING_SERVER_PORT": str(port),
         "STOKER_TRAINING_SERVER_API_KEY": key,
@@ -92,6 +94,14 @@ def _real(folder: Path) -> Iterator[Callable[[], Subject]]:
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait(timeout=20)
+
+
+def _model_folder(folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    sizes = {"hidden_size": 4, "num_hidden_layers": 2, "num_attention_heads": 2, "vocab_size": 8}
+    (folder / "config.json").write_text(json.dumps({"architectures": ["LlamaForCausalLM"], **sizes}))
+    save_file({"weight": numpy.zeros((8, 4), dtype=numpy.float32)}, folder / "model.safetensors")
+    return folder
 
 
 def _wait_until_it_listens(process: "subprocess.Popen[bytes]", port: int, log: Path) -> None:
