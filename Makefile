@@ -12,11 +12,13 @@ PYTEST := $(BIN)/python -m pytest
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint bench bench-submit chaos-kill up clean
+.PHONY: help install demo test test-all lint bench bench-submit chaos-kill up clean
 
 help: ## list what make can do
 	@echo "Stoker"
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-20s %s\n", $$1, $$2 }'
+
+install: $(VENV)/.ready ## install everything into .venv; the other targets do it by themselves
 
 demo: $(VENV)/.ready ## from nothing to a fine-tuned model through every service
 	$(BIN)/python -m stoker.demo
