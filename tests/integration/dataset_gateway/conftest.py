@@ -1,5 +1,6 @@
 """A real gateway process on real servers, and what speaks to it: users over HTTP, services over the bus."""
 
+import asyncio
 import gzip
 import hashlib
 import json
@@ -15,13 +16,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import httpx
 import pytest
 from pydantic import SecretStr
-from tests.support.ports import free_port
-from tests.support.servers import TestBucket, TestDatabase
 
-from stoker.stack.standalone import RunningNats
+from stoker.stack.standalone import RunningNats, RunningObjectStore, RunningPostgres
 from stoker_dataset_gateway.main import MIGRATIONS
 from stoker_shared.bus import Bus, BusSettings, RpcClient
 from stoker_shared.database import migrate_up
@@ -36,8 +36,9 @@ from stoker_shared.rpc.dataset_gateway import (
     UploadOpened,
 )
 from stoker_shared.tokens import mint_token, token_hash
+from tests.support.ports import free_port
+from tests.support.servers import TestBucket, TestDatabase, fresh_bucket, fresh_database, reset_bus
 
-OWNER = "user-00000000000000aa"
 ROWS = [{"prompt": f"question {number}", "completion": f"answer {number}"} for number in range(50)]
 
 
@@ -117,13 +118,15 @@ class World:
     gateway: Gateway
     peers: Peers
     http: httpx.AsyncClient
-    database: TestDatabase
-    bucket: TestBucket
+    servers: "Servers"
+    owner: str
 
-    async def open_upload(self, content: bytes, *, filename: str = "data.jsonl", owner: str = OWNER) -> UploadOpened:
+    async def open_upload(
+        self, content: bytes, *, filename: str = "data.jsonl", owner: str | None = None
+    ) -> UploadOpened:
         """Announce a file."""
         request = OpenUpload(
-            owner=owner,
+            owner=owner or self.owner,
             name="my data",
             filename=filename,
             size_bytes=len(content),
@@ -157,7 +160,7 @@ class World:
         request = MintDownload(
             job_id=access.job_id,
             attempt=attempt,
-            owner=OWNER,
+            owner=self.owner,
             dataset_version_id=version_id,
             job_token_sha256=token_hash(token),
             job_token_expires_at=datetime.now(UTC) + timedelta(hours=1),
@@ -177,16 +180,25 @@ class World:
             f"{self.gateway.url}/v1/jobs/{access.job_id}/artifacts/{name}", content=content, headers=sent
         )
 
-    def keys(self) -> list[str]:
-        """Every object in the store."""
-        found = self.bucket.client().list_objects(self.bucket.bucket, recursive=True)
+    def keys(self, prefix: str) -> list[str]:
+        """Objects in the store whose keys begin like this."""
+        bucket = self.servers.bucket
+        found = bucket.client().list_objects(bucket.bucket, prefix=prefix, recursive=True)
         return [str(entry.object_name) for entry in found]
+
+    async def until_sql(self, condition: str) -> None:
+        """Wait until the database says so."""
+        while not (await self.sql(condition))[0][0]:  # noqa: ASYNC110 - as below
+            await asyncio.sleep(0.05)
+
+    async def until(self, is_so: Callable[[], bool]) -> None:
+        """Wait; pytest's own limit ends it."""
+        while not is_so():  # noqa: ASYNC110 - there is nothing to wait on, the other side is another process
+            await asyncio.sleep(0.05)
 
     async def sql(self, statement: str) -> list[tuple[Any, ...]]:
         """Ask the database of the gateway."""
-        import asyncpg
-
-        connection = await asyncpg.connect(self.database.url("dataset_gateway", driver="postgresql"))
+        connection = await asyncpg.connect(self.servers.database.url("dataset_gateway", driver="postgresql"))
         try:
             return [tuple(row) for row in await connection.fetch(statement)]
         finally:
@@ -202,49 +214,63 @@ class JobAccess:
     token: str
 
 
-@pytest.fixture
-def gateway_settings() -> dict[str, str]:
-    """Override in a test module or by parametrising."""
-    return {}
+@dataclass
+class Servers:
+    """What the gateway of a module runs on."""
+
+    nats: RunningNats
+    database: TestDatabase
+    bucket: TestBucket
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
+def servers(
+    nats_server: RunningNats, postgres: RunningPostgres, object_store_server: RunningObjectStore
+) -> Iterator[Servers]:
+    """Fresh streams, database and bucket, once per module: starting a gateway costs seconds."""
+    with fresh_database(postgres) as database, fresh_bucket(object_store_server) as bucket:
+        nats_server.loop.run(reset_bus(nats_server))
+        yield Servers(nats_server, database, bucket)
+
+
+@pytest.fixture(scope="module")
 def gateway(
-    clean_bus: RunningNats,
-    database: TestDatabase,
-    object_store: TestBucket,
-    tmp_path: Path,
-    gateway_settings: dict[str, str],
+    servers: Servers, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
 ) -> Iterator[Gateway]:
-    """A gateway that runs until the test ends. Its log must never hold a token."""
+    """A gateway that runs until the module ends, with `SETTINGS` of the module. Its log must never hold a token."""
     port = free_port()
-    url = database.url("dataset_gateway")
+    url = servers.database.url("dataset_gateway")
     migrate_up(MIGRATIONS, database_url=SecretStr(url))
-    environment = {
-        "NATS_URL": clean_bus.url,
-        "NATS_SEED_FILE": str(clean_bus.seed_files["dataset_gateway"]),
-        "DATABASE_URL": url,
-        "PORT": str(port),
-        "PUBLIC_URL": f"http://127.0.0.1:{port}",
-        "S3_ENDPOINT": object_store.endpoint,
-        "S3_ACCESS_KEY": object_store.access_key,
-        "S3_SECRET_KEY": object_store.secret_key,
-        "S3_BUCKET": object_store.bucket,
-        "LOG_LEVEL": "DEBUG",
-    }
     running = Gateway(
-        environment={f"STOKER_DATASET_GATEWAY_{name}": value for name, value in environment.items()},
+        environment=environment_of(servers, url=url, port=port),
         port=port,
-        log_file=tmp_path / "gateway.log",
+        log_file=tmp_path_factory.mktemp("gateway") / "gateway.log",
     )
-    running.start(**gateway_settings)
+    running.start(**getattr(request.module, "SETTINGS", {}))
     try:
         yield running
     finally:
         running.stop()
         log = running.log()
-        for secret in [*running.secrets, object_store.secret_key]:
+        for secret in [*running.secrets, servers.bucket.secret_key]:
             assert secret not in log
+
+
+def environment_of(servers: Servers, *, url: str, port: int) -> dict[str, str]:
+    """The settings of a gateway."""
+    values = {
+        "NATS_URL": servers.nats.url,
+        "NATS_SEED_FILE": str(servers.nats.seed_files["dataset_gateway"]),
+        "DATABASE_URL": url,
+        "PORT": str(port),
+        "PUBLIC_URL": f"http://127.0.0.1:{port}",
+        "S3_ENDPOINT": servers.bucket.endpoint,
+        "S3_ACCESS_KEY": servers.bucket.access_key,
+        "S3_SECRET_KEY": servers.bucket.secret_key,
+        "S3_BUCKET": servers.bucket.bucket,
+        "LOG_LEVEL": "DEBUG",
+    }
+    return {f"STOKER_DATASET_GATEWAY_{name}": value for name, value in values.items()}
 
 
 @asynccontextmanager
@@ -258,16 +284,15 @@ async def _peer(nats: RunningNats, service: str) -> AsyncIterator[RpcClient]:
 
 
 @pytest.fixture
-async def world(
-    gateway: Gateway, clean_bus: RunningNats, database: TestDatabase, object_store: TestBucket
-) -> AsyncIterator[World]:
-    """The gateway with its peers."""
+async def world(gateway: Gateway, servers: Servers) -> AsyncIterator[World]:
+    """The gateway with its peers, and a user of this test alone."""
     async with (
-        _peer(clean_bus, "api") as api,
-        _peer(clean_bus, "deployer") as deployer,
+        _peer(servers.nats, "api") as api,
+        _peer(servers.nats, "deployer") as deployer,
         httpx.AsyncClient(timeout=60) as http,
     ):
-        yield World(gateway, Peers({"api": api, "deployer": deployer}), http, database, object_store)
+        peers = Peers({"api": api, "deployer": deployer})
+        yield World(gateway, peers, http, servers, owner=new_identifier("user"))
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ from typing import Any
 import httpx
 import nats
 from nats.js.errors import NotFoundError
-from tests.integration.dataset_gateway.conftest import OWNER, ROWS, World, jsonl
 
 from stoker.stack.standalone import RunningNats
 from stoker_shared.identifiers import new_identifier
@@ -26,6 +25,7 @@ from stoker_shared.rpc.dataset_gateway import (
     RevokeAttempt,
 )
 from stoker_shared.subjects import inbox_prefix
+from tests.integration.dataset_gateway.conftest import ROWS, World, jsonl
 
 
 async def events(server: RunningNats, subject: str, count: int) -> list[dict[str, Any]]:
@@ -53,22 +53,24 @@ async def events(server: RunningNats, subject: str, count: int) -> list[dict[str
     return found
 
 
-async def test_an_upload_is_stored_described_listed_and_told(world: World, clean_bus: RunningNats) -> None:
+async def test_an_upload_is_stored_described_listed_and_told(world: World) -> None:
     content = jsonl(ROWS)
     opened = await world.open_upload(content)
-    assert (await world.peers.ask(LIST, ListDatasets(owner=OWNER))).datasets == []
+    assert (await world.peers.ask(LIST, ListDatasets(owner=world.owner))).datasets == []
     response = await world.put(opened, content)
     assert response.status_code == 201
-    facts = await world.peers.ask(DESCRIBE, DescribeDataset(owner=OWNER, dataset_version_id=opened.dataset_version_id))
+    facts = await world.peers.ask(
+        DESCRIBE, DescribeDataset(owner=world.owner, dataset_version_id=opened.dataset_version_id)
+    )
     assert facts.model_dump(mode="json") == response.json()
     assert facts.state == "stored"
     assert facts.data_format == "prompt_completion"
     assert facts.fits_methods == ["sft"]
     assert facts.statistics.rows == len(ROWS)
     assert facts.sample == "prompt: question 0\ncompletion: answer 0"
-    listed = (await world.peers.ask(LIST, ListDatasets(owner=OWNER))).datasets
+    listed = (await world.peers.ask(LIST, ListDatasets(owner=world.owner))).datasets
     assert [version.dataset_version_id for version in listed] == [opened.dataset_version_id]
-    (event,) = await events(clean_bus, f"evt.dataset.{opened.dataset_version_id}.stored", 1)
+    (event,) = await events(world.servers.nats, f"evt.dataset.{opened.dataset_version_id}.stored", 1)
     assert event["rows"] == len(ROWS)
     assert event["sequence"] == 1
     assert await world.sql("SELECT * FROM object_writes") == []
@@ -114,19 +116,21 @@ async def test_a_download_is_whole_ranged_and_resumed(world: World) -> None:
     other = await world.http.get(minted.download_url, headers={"Range": "bytes=0-1", "If-Range": '"another"'})
     assert (other.status_code, len(other.content)) == (200, len(content))
     ((use_count, bytes_served, used_at),) = await world.sql(
-        "SELECT use_count, bytes_served, used_at FROM download_tokens"
+        f"SELECT use_count, bytes_served, used_at FROM download_tokens WHERE sha256 = '{minted.sha256}'"
     )
     assert (use_count, bytes_served) == (4, 2 * len(content) + 200 + 7)
     assert used_at is not None
 
 
 async def test_head_tells_size_and_checksum_and_counts_as_no_use(world: World) -> None:
-    minted, _ = await world.mint(await world.stored())
+    version = await world.stored()
+    minted, _ = await world.mint(version)
     head = await world.http.head(minted.download_url)
     assert (head.status_code, head.content) == (200, b"")
     assert head.headers["content-length"] == str(minted.size_bytes)
     assert head.headers["etag"] == f'"{minted.sha256}"'
-    assert await world.sql("SELECT use_count FROM download_tokens") == [(0,)]
+    uses = f"SELECT use_count FROM download_tokens WHERE dataset_version_id = '{version}'"
+    assert await world.sql(uses) == [(0,)]
 
 
 async def test_downloads_say_what_is_wrong(world: World) -> None:
@@ -142,16 +146,17 @@ async def test_downloads_say_what_is_wrong(world: World) -> None:
     assert (outside.status_code, outside.headers["content-range"]) == (416, f"bytes */{minted.size_bytes}")
     as_artifact = minted.download_url.replace("datasets", "artifacts")
     assert (await world.http.get(as_artifact)).status_code == 401
-    (key,) = world.keys()
-    world.bucket.client().remove_object(world.bucket.bucket, key)
+    (key,) = world.keys(f"datasets/{version}/")
+    bucket = world.servers.bucket
+    bucket.client().remove_object(bucket.bucket, key)
     assert (await world.http.get(minted.download_url)).status_code == 404
     assert (await world.http.head(minted.download_url)).status_code == 404
 
 
 async def test_an_expired_token_opens_nothing(world: World) -> None:
     minted, access = await world.mint(await world.stored())
-    await world.sql("UPDATE download_tokens SET expires_at = now() - interval '1 second'")
-    await world.sql("UPDATE job_tokens SET expires_at = now() - interval '1 second'")
+    await world.sql(f"UPDATE download_tokens SET expires_at = now() WHERE job_id = '{access.job_id}'")
+    await world.sql(f"UPDATE job_tokens SET expires_at = now() WHERE job_id = '{access.job_id}'")
     assert (await world.http.get(minted.download_url)).status_code == 401
     assert (await world.put_artifact(access, "a.bin", b"x")).status_code == 401
 
@@ -172,17 +177,17 @@ async def test_a_repeated_mint_adds_tokens_and_revoke_ends_them_all(world: World
     await world.peers.ask(REVOKE, RevokeAttempt(job_id=new_identifier("job"), attempt=1))
 
 
-async def test_artifacts_are_stored_listed_told_and_fetched(world: World, clean_bus: RunningNats) -> None:
+async def test_artifacts_are_stored_listed_told_and_fetched(world: World) -> None:
     _, access = await world.mint(await world.stored())
     content = bytes(range(256)) * 5000
     stored = await world.put_artifact(access, "adapter/model.safetensors", content)
     assert stored.status_code == 201
     assert (await world.put_artifact(access, "empty.txt", b"")).status_code == 201
-    listed = await world.peers.ask(LIST_ARTIFACTS, ListArtifacts(owner=OWNER, job_id=access.job_id))
+    listed = await world.peers.ask(LIST_ARTIFACTS, ListArtifacts(owner=world.owner, job_id=access.job_id))
     assert [entry.name for entry in listed.artifacts] == ["adapter/model.safetensors", "empty.txt"]
-    told = await events(clean_bus, f"evt.artifact.{access.job_id}.stored", 2)
+    told = await events(world.servers.nats, f"evt.artifact.{access.job_id}.stored", 2)
     assert [event["sequence"] for event in told] == [1, 2]
-    request = OpenArtifact(owner=OWNER, artifact_id=stored.json()["artifact_id"])
+    request = OpenArtifact(owner=world.owner, artifact_id=stored.json()["artifact_id"])
     opened = await world.peers.ask(OPEN_ARTIFACT, request)
     world.gateway.secrets.append(opened.download_url.partition("token=")[2])
     fetched = await world.http.get(opened.download_url)
@@ -190,7 +195,9 @@ async def test_artifacts_are_stored_listed_told_and_fetched(world: World, clean_
     assert fetched.headers["content-disposition"] == "attachment; filename*=UTF-8''model.safetensors"
     part = await world.http.get(opened.download_url, headers={"Range": "bytes=-3"})
     assert (part.status_code, part.content) == (206, content[-3:])
-    empty = await world.peers.ask(OPEN_ARTIFACT, OpenArtifact(owner=OWNER, artifact_id=listed.artifacts[1].artifact_id))
+    empty = await world.peers.ask(
+        OPEN_ARTIFACT, OpenArtifact(owner=world.owner, artifact_id=listed.artifacts[1].artifact_id)
+    )
     world.gateway.secrets.append(empty.download_url.partition("token=")[2])
     assert (await world.http.get(empty.download_url)).content == b""
 
@@ -204,9 +211,9 @@ async def test_a_repeated_artifact_counts_once_and_a_changed_one_takes_its_place
     changed = await world.put_artifact(access, "model.bin", b"second")
     assert changed.status_code == 201
     assert changed.json()["artifact_id"] == first.json()["artifact_id"]
-    kept = [key for key in world.keys() if key.startswith("artifacts/")]
-    assert len(kept) == 1
-    assert world.bucket.client().get_object(world.bucket.bucket, kept[0]).data == b"second"
+    (kept,) = world.keys(f"artifacts/{access.job_id}/")
+    bucket = world.servers.bucket
+    assert bucket.client().get_object(bucket.bucket, kept).data == b"second"
     assert await world.sql("SELECT * FROM object_writes") == []
 
 
@@ -228,7 +235,7 @@ async def test_artifacts_are_refused_with_the_reason(world: World) -> None:
     assert foreign.status_code == 403
     without_token = await world.http.put(f"{world.gateway.url}/v1/jobs/{access.job_id}/artifacts/a.bin", content=b"x")
     assert without_token.status_code == 401
-    assert [key for key in world.keys() if key.startswith("artifacts/")] == []
+    assert world.keys(f"artifacts/{access.job_id}/") == []
 
 
 async def test_the_openapi_document_can_be_made(world: World) -> None:

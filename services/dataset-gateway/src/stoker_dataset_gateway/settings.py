@@ -15,7 +15,7 @@ Lifetime = Annotated[timedelta, Gt(timedelta(0))]
 
 
 class Settings(ServiceSettings):
-    """Settings of the dataset gateway. Sizes are bytes, durations ISO 8601 (PT2H) or seconds."""
+    """Settings of the dataset gateway. Sizes are bytes, durations ISO 8601, such as PT2H."""
 
     model_config = SettingsConfigDict(env_prefix="STOKER_DATASET_GATEWAY_", extra="ignore")
 

@@ -119,9 +119,10 @@ class FileCheck:
 
     def _end(self) -> None:
         try:
-            self._check_lines(self._lines.finish())
+            # First: of a cut archive the last line is cut, too, and no fault of the row.
             if self._unpacker is not None:
                 self._unpacker.finish()
+            self._check_lines(self._lines.finish())
         except RowFaulty as fault:
             self._give_up(fault)
             return

@@ -1,0 +1,204 @@
+"""Uploads that end badly leave nothing behind and can be made again."""
+
+import asyncio
+import gzip
+import hashlib
+import json
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+
+from stoker_shared.errors import RemoteRefusal
+from stoker_shared.rpc.dataset_gateway import (
+    DESCRIBE,
+    LIST,
+    OPEN_UPLOAD,
+    DescribeDataset,
+    ListDatasets,
+    OpenUpload,
+)
+from tests.integration.dataset_gateway.conftest import ROWS, World, jsonl
+
+SETTINGS = {"max_upload_bytes": "40000000", "idle_timeout": "PT2S", "sweep_every": "PT0.5S", "write_lease": "PT3S"}
+
+
+async def state_of(world: World, version_id: str) -> str:
+    """The state of a version."""
+    facts = await world.peers.ask(DESCRIBE, DescribeDataset(owner=world.owner, dataset_version_id=version_id))
+    return str(facts.state)
+
+
+async def until_gone(world: World, prefix: str) -> None:
+    """Wait for the sweep."""
+    await world.until(lambda: not world.keys(prefix))
+    await world.until_sql("SELECT count(*) = 0 FROM object_writes")
+
+
+async def test_faulty_rows_reject_the_version_with_every_fault(world: World) -> None:
+    rows = [json.dumps(row) for row in ROWS]
+    rows[3] = '{"prompt": "no answer"}'
+    rows[9] = "{broken"
+    content = "\n".join(rows).encode()
+    opened = await world.open_upload(content)
+    response = await world.put(opened, content)
+    assert response.status_code == 422
+    problem = response.json()
+    assert problem["code"] == "dataset_rejected"
+    assert problem["facts"]["fault_counts"] == {"missing_column": 1, "invalid_json": 1}
+    assert [fault["line"] for fault in problem["facts"]["faults"]] == [4, 10]
+    assert "line 4" in problem["detail"]
+    assert await state_of(world, opened.dataset_version_id) == "rejected"
+    assert world.keys(f"datasets/{opened.dataset_version_id}/") == []
+    listed = await world.peers.ask(LIST, ListDatasets(owner=world.owner))
+    assert [entry.state for entry in listed.datasets] == ["rejected"]
+    # The same request again, because its answer was lost: the same answer.
+    assert (await world.put(opened, content)).json()["facts"] == problem["facts"]
+    # Uploaded as new it is a version of its own.
+    assert (await world.open_upload(content)).dataset_version_id != opened.dataset_version_id
+
+
+async def test_other_bytes_than_announced_are_not_stored(world: World) -> None:
+    content = jsonl(ROWS)
+    opened = await world.open_upload(content)
+    other = content.replace(b"answer 7", b"answer 8")
+    response = await world.put(opened, other)
+    assert (response.status_code, response.json()["code"]) == (422, "checksum_mismatch")
+    shorter = await world.put(opened, content[:-20])
+    assert (shorter.status_code, shorter.json()["code"]) == (422, "checksum_mismatch")
+
+    async def longer() -> AsyncIterator[bytes]:
+        yield content
+        yield content
+
+    assert (await world.put(opened, longer())).json()["code"] == "checksum_mismatch"
+    assert world.keys(f"datasets/{opened.dataset_version_id}/") == []
+    assert await state_of(world, opened.dataset_version_id) == "uploading"
+    assert (await world.put(opened, content)).status_code == 201
+    again = await world.put(opened, content)
+    assert (again.status_code, again.json()["facts"]["state"]) == (409, "stored")
+
+
+async def test_a_client_that_goes_away_leaves_nothing_and_may_come_back(world: World) -> None:
+    content = jsonl([{"text": f"{number} {'x' * 2000}"} for number in range(12_000)])
+    opened = await world.open_upload(content)
+
+    async def broken() -> AsyncIterator[bytes]:
+        # More than one part of a multipart upload, so that the store has something to forget.
+        yield content[:18_000_000]
+        raise ConnectionAbortedError
+
+    with pytest.raises((httpx.TransportError, ConnectionAbortedError)):
+        await world.put(opened, broken())
+    await until_gone(world, f"datasets/{opened.dataset_version_id}/")
+    assert await state_of(world, opened.dataset_version_id) == "uploading"
+    assert (await world.put(opened, content)).status_code == 201
+
+
+async def test_a_client_that_falls_silent_is_given_up(world: World) -> None:
+    content = jsonl(ROWS)
+    opened = await world.open_upload(content)
+
+    async def silent() -> AsyncIterator[bytes]:
+        yield content[:100]
+        await asyncio.Event().wait()
+
+    stuck = asyncio.create_task(world.put(opened, silent()))
+    await world.until_sql("SELECT count(*) = 1 FROM object_writes")
+    await world.until_sql("SELECT count(*) = 0 FROM object_writes")
+    assert (await world.put(opened, content)).status_code == 201
+    stuck.cancel()
+
+
+async def test_of_two_uploads_at_once_one_wins(world: World) -> None:
+    content = jsonl(ROWS)
+    opened = await world.open_upload(content)
+    reopened = await world.open_upload(content)
+    assert reopened.dataset_version_id == opened.dataset_version_id
+    go_on, has_begun = asyncio.Event(), asyncio.Event()
+
+    async def slow() -> AsyncIterator[bytes]:
+        yield content[:100]
+        has_begun.set()
+        await go_on.wait()
+        yield content[100:]
+
+    first = asyncio.create_task(world.put(opened, slow()))
+    await has_begun.wait()
+    await world.until_sql("SELECT count(*) = 1 FROM object_writes")
+    for other in (opened, reopened):
+        second = await world.put(other, content)
+        assert (second.status_code, second.json()["code"]) == (409, "upload_in_progress")
+    go_on.set()
+    assert (await first).status_code == 201
+    assert len(world.keys(f"datasets/{opened.dataset_version_id}/")) == 1
+
+
+async def test_a_wrong_or_expired_upload_token_is_refused_before_the_bytes(world: World) -> None:
+    content = jsonl(ROWS)
+    opened = await world.open_upload(content)
+    wrong = await world.put(opened.model_copy(update={"upload_token": "x" * 43}), content)
+    assert (wrong.status_code, wrong.json()["code"]) == (401, "token_refused")
+    without = await world.http.put(str(opened.upload_url), content=content)
+    assert without.status_code == 401
+    await world.sql(f"UPDATE uploads SET expires_at = now() WHERE dataset_version_id = '{opened.dataset_version_id}'")
+    assert (await world.put(opened, content)).status_code == 401
+    unknown = opened.model_copy(update={"upload_url": f"{world.gateway.url}/v1/uploads/upload-0000000000000000"})
+    assert (await world.put(unknown, content)).status_code == 401
+
+
+async def test_too_large_is_refused_when_announced_and_when_sent(world: World) -> None:
+    request = OpenUpload(owner=world.owner, name="n", filename="a.jsonl", size_bytes=40_000_001, sha256="0" * 64)
+    with pytest.raises(RemoteRefusal) as refused:
+        await world.peers.ask(OPEN_UPLOAD, request)
+    assert refused.value.remote_status == 413
+    opened = await world.open_upload(jsonl(ROWS))
+    announced = await world.put(opened, b"x" * 40_000_001)
+    assert announced.status_code == 413
+
+    async def unannounced() -> AsyncIterator[bytes]:
+        for _ in range(41):
+            yield b"x" * 1_000_000
+
+    assert (await world.put(opened, unannounced())).status_code == 413
+    assert world.keys(f"datasets/{opened.dataset_version_id}/") == []
+
+
+@pytest.mark.parametrize("filename", ["data.csv", "data.parquet", "data.json", "data", "data.jsonl.zst"])
+async def test_other_formats_are_refused_before_the_upload_with_what_to_change(world: World, filename: str) -> None:
+    with pytest.raises(RemoteRefusal) as refused:
+        await world.open_upload(jsonl(ROWS), filename=filename)
+    assert refused.value.remote_code == "format_unsupported"
+    assert "not supported yet" in refused.value.detail
+    assert "JSON Lines" in refused.value.detail
+
+
+@pytest.mark.parametrize("filename", ["../data.jsonl", "a/b.jsonl", "..", "a\\b.jsonl", "a\n.jsonl"])
+async def test_a_filename_that_is_a_path_is_refused(world: World, filename: str) -> None:
+    with pytest.raises(RemoteRefusal) as refused:
+        await world.open_upload(jsonl(ROWS), filename=filename)
+    assert refused.value.remote_status == 422
+
+
+async def test_a_truncated_gzip_file_is_rejected(world: World) -> None:
+    content = gzip.compress(jsonl(ROWS))[:-30]
+    opened = await world.open_upload(content, filename="data.jsonl.gz")
+    response = await world.put(opened, content)
+    assert response.json()["facts"]["fault_counts"] == {"broken_gzip": 1}
+
+
+async def test_text_that_postgres_cannot_hold_does_not_break_the_answer(world: World) -> None:
+    content = b'{"text": "a\\u0000b"}\n{"text": 1, "a\\u0000": 2}\n{"te\\ud800xt": ""}\n\x00\n'
+    opened = await world.open_upload(content)
+    response = await world.put(opened, content)
+    assert response.status_code == 422
+    assert response.json()["facts"]["faults_total"] == 3
+
+
+async def test_the_checksum_that_is_stored_is_that_of_the_object(world: World) -> None:
+    content = jsonl([{"text": f"{number} {'y' * 1000}"} for number in range(20_000)])
+    version = await world.stored(content)
+    (key,) = world.keys(f"datasets/{version}/")
+    bucket = world.servers.bucket
+    stored = bucket.client().get_object(bucket.bucket, key).data
+    assert hashlib.sha256(stored).hexdigest() == hashlib.sha256(content).hexdigest()
