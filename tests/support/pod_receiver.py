@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -27,6 +28,7 @@ class PodReceiver:
 
     def __init__(self) -> None:
         self.port = free_port()
+        self._socket = _bound_socket(self.port)
         self.taken: dict[str, list[dict[str, Any]]] = {}
         self.artifacts: dict[str, bytes] = {}
         self.requests: list[str] = []
@@ -52,7 +54,7 @@ class PodReceiver:
             Starlette(routes=routes), host="127.0.0.1", port=self.port, log_level="error", timeout_graceful_shutdown=1
         )
         self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(target=self._server.run, daemon=True)
+        self._thread = threading.Thread(target=self._server.run, args=([self._socket],), daemon=True)
         self._thread.start()
         wait_until(lambda: self._server is not None and self._server.started)
 
@@ -61,6 +63,9 @@ class PodReceiver:
         assert self._thread
         self._server.should_exit = True
         self._thread.join()
+        # Bound but not listening: connections are refused, and nobody else takes the port.
+        self._socket.close()
+        self._socket = _bound_socket(self.port)
 
     def records(self, kind: str, list_name: str | None = None) -> list[dict[str, Any]]:
         """What was taken of a kind: the bodies, or the records in them."""
@@ -84,6 +89,7 @@ class PodReceiver:
             "ARTIFACTS_API_URL": f"{jobs}/artifacts",
             "TRAINING_CONFIG": config,
             "WORKSPACE": str(workspace),
+            "OMP_NUM_THREADS": "1",
             "STOKER_HEARTBEAT_SECONDS": "0.5",
             "STOKER_REPORT_SECONDS": "0.1",
             "STOKER_RETRY_SECONDS": "30",
@@ -127,6 +133,13 @@ class PodReceiver:
         if start and request.headers.get("If-Range") == etag:
             return Response(self.dataset[int(start[1]) :], status_code=206, headers={"ETag": etag})
         return Response(self.dataset, headers={"ETag": etag})
+
+
+def _bound_socket(port: int) -> socket.socket:
+    bound = socket.socket()
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    bound.bind(("127.0.0.1", port))
+    return bound
 
 
 def wait_until(is_true: Callable[[], object], *, seconds: float = 60.0) -> None:

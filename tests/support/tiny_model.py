@@ -50,7 +50,7 @@ def write_rows(path: Path, rows: list[dict[str, Any]]) -> Path:
 
 
 def build_tiny_model(folder: Path, *, seed: int = 0) -> Path:
-    """Write a Llama of 4 layers x 128 (0.8 M parameters, 3 MB) into `folder` and return it."""
+    """Write a Llama of 4 layers x 128 (0.65 M parameters, 2.6 MB) into `folder` and return it."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 

@@ -24,6 +24,7 @@ class Verdict(StrEnum):
     INVALID = "invalid"  # can never be taken: drop it and say so
     BUSY = "busy"  # wait as long as the answer says
     FAILED = "failed"  # keep it and try again
+    UNREACHABLE = "unreachable"  # the same, and there is no point in trying anything else now
 
 
 VERDICTS: dict[int, Verdict] = {
@@ -58,12 +59,8 @@ class Delivery:
         try:
             response = self._client.post(url, content=content, headers={"Content-Type": "application/json"})
         except httpx.TransportError as error:
-            return Answer(Verdict.FAILED, detail=f"{type(error).__name__}: {error}")
+            return Answer(Verdict.UNREACHABLE, detail=f"{type(error).__name__}: {error}")
         return read_answer(response)
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._client.close()
 
 
 def read_answer(response: httpx.Response) -> Answer:

@@ -88,7 +88,7 @@ def _fetch(
 def _wait(state: RetryCallState) -> float:
     error = state.outcome.exception() if state.outcome else None
     asked = error.after_seconds if isinstance(error, _TryAgain) else None
-    return asked if asked is not None else wait_exponential_jitter(initial=0.5, max=30)(state)
+    return asked if asked is not None else wait_exponential_jitter(multiplier=0.5, max=30)(state)
 
 
 def _continue_part(client: httpx.Client, url: str, part: Path) -> None:
@@ -106,7 +106,7 @@ def _continue_part(client: httpx.Client, url: str, part: Path) -> None:
         if "ETag" in response.headers:
             etag_file.write_text(response.headers["ETag"])
         with part.open("ab" if response.status_code == 206 else "wb") as file:
-            for chunk in response.iter_raw(CHUNK_BYTES):
+            for chunk in response.iter_raw():  # unbuffered: what arrived before a break is kept
                 file.write(chunk)
             file.flush()
             os.fsync(file.fileno())

@@ -91,8 +91,8 @@ class Reporter:
         self._progress = Progress()
         self._control = Control()
         self._is_rejected = False
-        self._failures = 0
-        self._not_before = 0.0
+        self._failures = dict.fromkeys(CHANNELS, 0)
+        self._not_before = dict.fromkeys(CHANNELS, 0.0)
         self._next_heartbeat = 0.0
         self._limits: dict[Channel, int] = {}
         self._wake = threading.Event()
@@ -169,15 +169,12 @@ class Reporter:
         start = self._clock()
         end = start + limit.total_seconds()
         while not (self.is_drained or self._is_rejected):
-            if self._clock() >= self._not_before:
-                # In the second half the exit report may overtake: it matters most.
-                is_late = self._clock() >= start + limit.total_seconds() / 2
-                self._send_all((EXIT, *CHANNELS) if is_late else CHANNELS)
-                self._store_queued()
+            # In the second half the exit report need not wait for the others: it matters most.
+            self._send_all(exit_waits=self._clock() < start + limit.total_seconds() / 2)
+            self._store_queued()
             if self._clock() >= end:
                 break
             time.sleep(0.02)
-        self._delivery.close()
         return self.is_drained
 
     def _put(self, channel: Channel, values: dict[str, Any]) -> None:
@@ -187,8 +184,7 @@ class Reporter:
         while not self._closing.is_set():
             self._beat_if_due()
             self._store_queued()
-            if self._clock() >= self._not_before and not self._is_rejected:
-                self._send_all()
+            self._send_all()
             self._wake.wait(self._settings.report_every.total_seconds())
             self._wake.clear()
 
@@ -227,14 +223,20 @@ class Reporter:
                 return
             self._unstored = deque((item for item in self._unstored if item[0] is not channel), MAX_WAITING_IN_MEMORY)
 
-    def _send_all(self, channels: tuple[Channel, ...] = CHANNELS) -> None:
+    def _send_all(self, *, exit_waits: bool = True) -> None:
         self._forget_old_heartbeats()
-        for channel in channels:
-            while batch := self._next_batch(channel):
-                answer = self._delivery.post(self._settings.address(channel), self._body(channel, batch))
-                if not self._settle(channel, batch, answer):
-                    return
-        self._failures = 0
+        for channel in CHANNELS:
+            if channel is EXIT and exit_waits and any(len(self._spools[other]) for other in CHANNELS[:-1]):
+                return
+            self._send(channel)
+
+    def _send(self, channel: Channel) -> None:
+        while self._clock() >= self._not_before[channel] and not self._is_rejected:
+            batch = self._next_batch(channel)
+            if not batch:
+                return
+            answer = self._delivery.post(self._settings.address(channel), self._body(channel, batch))
+            self._settle(channel, batch, answer)
 
     def _forget_old_heartbeats(self) -> None:
         spool = self._spools[HEARTBEATS]
@@ -251,27 +253,25 @@ class Reporter:
             return attempt | batch[0].values
         return attempt | {channel.list_name: [record.values for record in batch]}
 
-    def _settle(self, channel: Channel, batch: list[Record], answer: Answer) -> bool:
-        """Act on an answer; False ends this round of sending."""
+    def _settle(self, channel: Channel, batch: list[Record], answer: Answer) -> None:
         if answer.control is not None:
             self._control = answer.control
         match answer.verdict:
             case Verdict.DURABLE:
                 self._limits.pop(channel, None)
+                self._failures[channel] = 0
                 self._spools[channel].acknowledge(batch[-1].sequence)
-                return True
             case Verdict.TOKEN_REJECTED:
                 self._is_rejected = True
-                return False
             case Verdict.TOO_LARGE if len(batch) > 1:
                 self._limits[channel] = max(1, len(batch) // 2)
-                return True
             case Verdict.TOO_LARGE | Verdict.INVALID:
                 self._drop(channel, batch, answer)
-                return True
+            case Verdict.UNREACHABLE:
+                self._wait(channel, answer)
+                self._not_before = dict.fromkeys(CHANNELS, self._not_before[channel])
             case _:
-                self._wait(answer)
-                return False
+                self._wait(channel, answer)
 
     def _drop(self, channel: Channel, batch: list[Record], answer: Answer) -> None:
         self._spools[channel].acknowledge(batch[-1].sequence)
@@ -281,11 +281,11 @@ class Reporter:
         if channel not in {ALERTS, LOGS}:  # an alert about a refused alert would never end
             self._put(ALERTS, {"level": "warning", "code": "report_refused", "message": text})
 
-    def _wait(self, answer: Answer) -> None:
-        backoff = min(LONGEST_BACKOFF, FIRST_BACKOFF * 2 ** min(self._failures, 10))
-        self._failures += 1
-        if self._failures in {1, 10}:
-            self._echo(self._mask(f"reports wait on disk: {answer.detail}"))
+    def _wait(self, channel: Channel, answer: Answer) -> None:
+        backoff = min(LONGEST_BACKOFF, FIRST_BACKOFF * 2 ** min(self._failures[channel], 10))
+        self._failures[channel] += 1
+        if self._failures[channel] in {1, 10}:
+            self._echo(self._mask(f"{channel.name} reports wait on disk: {answer.detail}"))
         # Jitter, so that many pods do not come back in the same instant.
         wait = answer.retry_after if answer.retry_after is not None else backoff * random.uniform(0.5, 1.0)  # noqa: S311
-        self._not_before = self._clock() + wait
+        self._not_before[channel] = self._clock() + wait

@@ -107,4 +107,4 @@ def _error(state: RetryCallState) -> BaseException | None:
 def _wait(state: RetryCallState) -> float:
     error = _error(state)
     asked = error.after_seconds if isinstance(error, _TryAgain) else None
-    return asked if asked is not None else wait_exponential_jitter(initial=0.5, max=30)(state)
+    return asked if asked is not None else wait_exponential_jitter(multiplier=0.5, max=30)(state)
