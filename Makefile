@@ -28,7 +28,7 @@ up: $(VENV)/.ready ## the whole system on this machine, until Ctrl-C
 
 test: $(VENV)/.ready ## unit, contract, integration and end-to-end tests on real servers
 	@echo "Tests without the marks slow and chaos, $(JOBS) at a time"
-	$(PYTEST) -n $(JOBS) --dist loadfile -m "not slow and not chaos" tests/unit tests/contract tests/integration tests/e2e
+	$(PYTEST) -n $(JOBS) --dist loadfile -m "not slow and not chaos" $(wildcard tests/unit tests/contract tests/integration tests/e2e)
 
 test-all: $(VENV)/.ready ## every test, the slow ones and the killing ones too
 	@echo "All tests but those that kill, $(JOBS) at a time; then those that kill, one after the other"
