@@ -38,6 +38,6 @@ async def follow_job(
     job = await parts.jobs.get(account.user_id, job_id)
     if job.is_over and last_event_id >= job.sequence > 0:
         return Response(status_code=204)
-    parts.follower.require_room()
+    parts.follower.hub.require_room()
     heartbeat = parts.follower.heartbeat.total_seconds()
     return EventSourceResponse(parts.follower.follow(job_id, after=last_event_id), ping=heartbeat, sep="\n")

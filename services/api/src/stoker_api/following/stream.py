@@ -30,25 +30,17 @@ class JobFollower:
         self, database: Database, *, hub: LiveHub, clock: Clock, heartbeat: timedelta, gap_patience: timedelta
     ) -> None:
         self._database = database
-        self._hub = hub
+        self.hub = hub
         self._clock = clock
         self.heartbeat = heartbeat
         self._gap_patience = gap_patience
         self._rows = JobRepository()
 
-    def require_room(self) -> None:
-        """Refuse a stream before it begins.
-
-        Raises:
-            TooManyStreams: this replica serves as many as it may.
-        """
-        self._hub.require_room()
-
     async def follow(self, job_id: str, *, after: int) -> AsyncIterator[ServerSentEvent]:
         """Events of a job after a sequence. The caller has checked whose job it is. Ends after the last event."""
         last = after
         # Follow first, read then: an event between the two is announced to the feed.
-        with self._hub.follow(job_id) as feed:
+        with self.hub.follow(job_id) as feed:
             while True:
                 events, is_waiting, is_over = await self._look(job_id, last)
                 for telemetry in _telemetry(feed):
