@@ -1,6 +1,7 @@
 """What happens to a message whose handler fails, hangs, or dies."""
 
 import asyncio
+import itertools
 import time
 
 import pytest
@@ -39,7 +40,7 @@ class Recorder:
     @property
     def gaps(self) -> list[float]:
         moments = [moment for moment, _ in self.calls]
-        return [later - earlier for earlier, later in zip(moments, moments[1:], strict=False)]
+        return [later - earlier for earlier, later in itertools.pairwise(moments)]
 
 
 async def tell(server: RunningNats, payload: bytes, *, subject: str = LAUNCH, message_id: str = "m-1") -> None:
