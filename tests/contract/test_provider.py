@@ -14,7 +14,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import httpx
-import numpy
+import numpy as np
 import pytest
 from pydantic import SecretStr
 from safetensors.numpy import save_file
@@ -100,7 +100,7 @@ def _model_folder(folder: Path) -> Path:
     folder.mkdir(parents=True)
     sizes = {"hidden_size": 4, "num_hidden_layers": 2, "num_attention_heads": 2, "vocab_size": 8}
     (folder / "config.json").write_text(json.dumps({"architectures": ["LlamaForCausalLM"], **sizes}))
-    save_file({"weight": numpy.zeros((8, 4), dtype=numpy.float32)}, folder / "model.safetensors")
+    save_file({"weight": np.zeros((8, 4), dtype=np.float32)}, folder / "model.safetensors")
     return folder
 
 
