@@ -1,15 +1,17 @@
 """Processes that lost their parent below us: kept within reach instead of going to init (Linux only)."""
 
+import asyncio
 import contextlib
 import ctypes
 import os
 import signal
 import sys
-from collections.abc import Iterable
+from datetime import timedelta
 
 import psutil
 
-from stoker.stack.records import ProcessIdentity, descendants_of, end_processes
+from stoker.stack.processes import OWN_CHILDREN
+from stoker.stack.records import descendants_of, end_processes
 
 _PR_SET_CHILD_SUBREAPER = 36
 
@@ -20,13 +22,18 @@ def adopt_orphans() -> None:
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-def reap_adopted(identities: Iterable[ProcessIdentity]) -> None:
-    """Take the exit status of those that ended. Otherwise they would look alive to whoever asks for their pid."""
-    for identity in identities:
-        with contextlib.suppress(psutil.Error, ChildProcessError):
-            process = psutil.Process(identity.pid)
-            if process.status() == psutil.STATUS_ZOMBIE and process.ppid() == os.getpid():
-                os.waitpid(identity.pid, os.WNOHANG)
+async def keep_reaping(every: timedelta = timedelta(seconds=1)) -> None:
+    """Take the exit status of adopted processes that ended, until cancelled.
+
+    Otherwise a machine would look alive to whoever asks for its pid.
+    """
+    me = psutil.Process()
+    while True:
+        await asyncio.sleep(every.total_seconds())
+        for child in me.children():
+            if child.pid not in OWN_CHILDREN:
+                with contextlib.suppress(ChildProcessError):
+                    os.waitpid(child.pid, os.WNOHANG)  # noqa: ASYNC222 - WNOHANG does not wait
 
 
 def end_all_below(*, patience: float) -> list[int]:

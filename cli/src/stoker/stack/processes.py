@@ -20,6 +20,9 @@ POLL_SECONDS = 0.05
 KEPT_LOGS = 3
 _PR_SET_PDEATHSIG = 1
 
+# Those whose exit status a Child collects; nobody else may.
+OWN_CHILDREN: set[int] = set()
+
 
 @dataclass(frozen=True, slots=True)
 class SystemUser:
@@ -87,6 +90,7 @@ class Child:
                 preexec_fn=_leash(self.spec.stop_signal, os.getpid()),  # noqa: PLW1509 - it takes no lock
             )
         self._group_is_gone = False
+        OWN_CHILDREN.add(self._process.pid)
         try:
             self._write_record()
         except OSError:
@@ -121,8 +125,9 @@ class Child:
 
     async def wait(self) -> int:
         """Wait for the end of the process. Returns the exit status."""
-        # No event tells of a child's end on every platform.
-        while (status := self.exit_status()) is None:  # noqa: ASYNC110
+        if self._process is not None and self._process.poll() is None:
+            await _ended(self._process.pid)
+        while (status := self.exit_status()) is None:  # noqa: ASYNC110 - see _ended
             await asyncio.sleep(POLL_SECONDS)
         return status
 
@@ -131,6 +136,7 @@ class Child:
         self.kill()
         if self._process is not None:
             self._process.wait()
+            OWN_CHILDREN.discard(self._process.pid)
         self._group_is_gone = True
         if self._records is not None:
             RunRecord.file(self._records, self.spec.name).unlink(missing_ok=True)
@@ -163,6 +169,20 @@ async def run_to_end(spec: ProcessSpec, *, patience: timedelta, records: Path | 
         await child.stop(patience=timedelta())
     if reason:
         raise StepFailed(spec.name, reason, log_file=spec.log_file, last_lines=child.last_lines())
+
+
+async def _ended(pid: int) -> None:
+    """Sleep until a child ends; returns at once where the kernel cannot tell (other than Linux)."""
+    if not hasattr(os, "pidfd_open"):
+        return
+    loop, ended = asyncio.get_running_loop(), asyncio.Event()
+    descriptor = os.pidfd_open(pid)
+    loop.add_reader(descriptor, ended.set)
+    try:
+        await ended.wait()
+    finally:
+        loop.remove_reader(descriptor)
+        os.close(descriptor)
 
 
 def open_log(file: Path, *, rotate_above: int) -> BinaryIO:

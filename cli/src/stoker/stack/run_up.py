@@ -12,7 +12,7 @@ from rich.console import Console
 from stoker.stack.console import LoggedConsole, StackConsole, make_console, open_stack_log
 from stoker.stack.errors import ProcessFailed, StackError, StepFailed
 from stoker.stack.layout import Layout
-from stoker.stack.orphans import adopt_orphans, end_all_below
+from stoker.stack.orphans import adopt_orphans, end_all_below, keep_reaping
 from stoker.stack.services import SERVICES, ServiceSpec
 from stoker.stack.settings import StackSettings
 from stoker.stack.stack import Stack
@@ -61,6 +61,7 @@ def read_stack_settings(data: Path | None, port: int | None) -> StackSettings:
 async def _run_until_signal(stack: Stack, shown: StackConsole, log: logging.Logger) -> tuple[str, ...]:
     """Start, wait for the first signal, stop. A second signal ends everything at once."""
     adopt_orphans()
+    reaper = asyncio.create_task(keep_reaping(), name="reap orphans")
     try:
         return await _start_and_wait(stack, shown)
     except StokerError:
@@ -75,6 +76,7 @@ async def _run_until_signal(stack: Stack, shown: StackConsole, log: logging.Logg
     finally:
         await stack.stop()
         await asyncio.to_thread(end_all_below, patience=1.0)
+        await end_task(reaper)
 
 
 async def _start_and_wait(stack: Stack, shown: StackConsole) -> tuple[str, ...]:
@@ -87,8 +89,8 @@ async def _start_and_wait(stack: Stack, shown: StackConsole) -> tuple[str, ...]:
 
     loop = asyncio.get_running_loop()
     for number in STOP_SIGNALS:
-        # nohup asks to ignore SIGHUP: leave it so.
-        if signal.getsignal(number) is not signal.SIG_IGN:
+        # nohup asks to ignore SIGHUP: leave it so. SIGINT is ignored in the background of a script: there it counts.
+        if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
             loop.add_signal_handler(number, on_signal)
     start = asyncio.create_task(stack.start(), name="start the stack")
     wish = asyncio.create_task(asked.wait(), name="wait for a signal")

@@ -1,6 +1,7 @@
 """The process table of the stack: what runs, in which order, with which environment, and how it says it is ready."""
 
 import os
+import ssl
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -22,7 +23,9 @@ from stoker.stack.supervised import Blueprint, Probe
 from stoker_shared.tokens import token_hash
 from stoker_shared.topology import TOPOLOGY
 
-PROBE_TIMEOUT = timedelta(seconds=3)
+_SECONDS = 3.0
+# Loopback is plain HTTP; reading the list of authorities for each question would cost more than the question.
+_NO_AUTHORITIES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 # What any program may need of the surroundings; everything else of ours is left out.
 PASSED_ON = (
@@ -105,7 +108,11 @@ def _nothing(_facts: StackFacts) -> dict[str, str]:
 
 
 def _api_only(facts: StackFacts) -> dict[str, str]:
-    return {"STOKER_API_BOOTSTRAP_KEY_SHA256": token_hash(facts.keys.api_key)}
+    return {
+        "STOKER_API_BOOTSTRAP_KEY_SHA256": token_hash(facts.keys.api_key),
+        "STOKER_API_METRICS_PUBLIC_URL": facts.public_url("metrics"),
+        "STOKER_API_GATEWAY_PUBLIC_URL": facts.public_url("dataset_gateway"),
+    }
 
 
 def _deployer_only(facts: StackFacts) -> dict[str, str]:
@@ -252,7 +259,7 @@ def http_probe(url: str) -> Probe:
     async def probe() -> None:
         try:
             # trust_env: a proxy of the user's must not be asked for 127.0.0.1.
-            async with httpx.AsyncClient(timeout=PROBE_TIMEOUT.total_seconds(), trust_env=False) as client:
+            async with httpx.AsyncClient(timeout=_SECONDS, trust_env=False, verify=_NO_AUTHORITIES) as client:
                 response = await client.get(url)
         except httpx.HTTPError as error:
             raise NotReady(f"no answer from {url} ({type(error).__name__})") from error

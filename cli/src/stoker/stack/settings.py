@@ -21,7 +21,7 @@ class StackSettings(BaseSettings):
     min_free_disk_bytes: int = Field(default=2**30, ge=0)
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_rotate_bytes: int = Field(default=16 * 2**20, ge=1024)
-    ready_timeout: timedelta = Field(default=timedelta(seconds=60), gt=timedelta())
+    ready_timeout: timedelta = Field(default=timedelta(seconds=120), gt=timedelta())
     step_timeout: timedelta = Field(default=timedelta(minutes=3), gt=timedelta())
     # Machines of the training server get this long to save a checkpoint.
     machine_stop_timeout: timedelta = Field(default=timedelta(seconds=60), ge=timedelta())

@@ -10,7 +10,6 @@ from enum import StrEnum
 from pathlib import Path
 
 from stoker.stack.errors import NotReady, ProcessFailed
-from stoker.stack.orphans import reap_adopted
 from stoker.stack.processes import Child, ProcessSpec, describe_exit
 from stoker.stack.records import ProcessIdentity, RunRecord, descendants_of, end_processes
 from stoker.stack.restarts import CrashHistory, RestartPolicy
@@ -21,7 +20,7 @@ Step = Callable[[], Awaitable[None]]
 
 PROBE_SECONDS = 0.1
 # How often a process that is ready is asked whether it still is.
-HEALTH_SECONDS = 5.0
+HEALTH_SECONDS = 10.0
 DESCENDANTS_SECONDS = 1.0
 
 
@@ -247,7 +246,6 @@ class SupervisedProcess:
         pid = self._child.pid
         if not self.blueprint.ends_descendants or pid is None:
             return
-        reap_adopted(self._descendants)
         # Those of an earlier run stay noted while they live: a job outlives a kill -9 of the server that started it.
         known = {identity for identity in self._descendants if identity.process() is not None}
         now = known | descendants_of(pid)
