@@ -25,7 +25,8 @@ from stoker_deployer.providers.local import LocalProvider
 from stoker_shared.errors import AuthFailed, NoCapacity, ProviderError, RateLimited, UnknownOutcome
 from stoker_shared.identifiers import new_identifier
 from stoker_shared.rpc.deployer import OffersQuery
-from tests.simulators.training_server import KEY, RunningSimulator, running_simulator
+from tests.simulators.running import RunningSimulator, running_simulator
+from tests.simulators.training_server import KEY
 from tests.support.ports import free_port
 
 TIMEOUT = timedelta(seconds=2)

@@ -9,9 +9,7 @@ meet them. Machines are moved by `POST /admin/machines/{name}` and forgotten by 
 
 import argparse
 import asyncio
-import threading
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
@@ -20,8 +18,6 @@ import uvicorn
 from fastapi import Depends, FastAPI, HTTPException, Query, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BaseModel, Field
-
-from tests.support.ports import free_port
 
 KEY = "simulated-training-server-key"
 State = Literal["queued", "starting", "running", "exited", "terminated"]
@@ -352,52 +348,6 @@ def _answer(said: tuple[int, Any]) -> Response:
         body = {"machines": [machine.model_dump(mode="json") for machine in body["machines"]]}
     media_type = "application/json" if status < 400 else "application/problem+json"
     return JSONResponse(body, status_code=status, media_type=media_type)
-
-
-class RunningSimulator:
-    """The simulator behind a real port, in a thread of its own."""
-
-    def __init__(self, simulator: Simulator | None = None, *, port: int | None = None) -> None:
-        self.simulator = simulator or Simulator()
-        self.port = port or free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
-        self._server: uvicorn.Server | None = None
-        self._thread: threading.Thread | None = None
-
-    def start(self) -> None:
-        """Listen, and return when it does."""
-        config = uvicorn.Config(
-            create_app(self.simulator),
-            host="127.0.0.1",
-            port=self.port,
-            log_level="critical",
-            timeout_graceful_shutdown=1,
-        )
-        self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(target=self._server.run, name="simulated training server", daemon=True)
-        self._thread.start()
-        while not self._server.started:
-            if not self._thread.is_alive():
-                raise RuntimeError(f"the simulator does not listen on {self.port}")
-            threading.Event().wait(0.01)
-
-    def stop(self) -> None:
-        """Stop listening; the state stays."""
-        if self._server is not None and self._thread is not None:
-            self._server.should_exit = True
-            self._server.force_exit = True
-            self._thread.join(timeout=10)
-
-
-@contextmanager
-def running_simulator() -> Iterator[RunningSimulator]:
-    """A simulator for one test."""
-    running = RunningSimulator()
-    running.start()
-    try:
-        yield running
-    finally:
-        running.stop()
 
 
 def main() -> None:
