@@ -5,6 +5,7 @@ from typing import Any
 from uuid import uuid4
 
 from stoker_shared.events import (
+    AnyJobEvent,
     JobCompleted,
     JobEvent,
     JobFailed,
@@ -23,10 +24,10 @@ from tests.unit.api.examples import NOW
 PRICE = 3_600_000  # a micro-dollar per millisecond
 
 
-def a_life(job_id: str, *, started_at: datetime = NOW) -> list[JobEvent]:
+def a_life(job_id: str, *, started_at: datetime = NOW) -> list[AnyJobEvent]:
     """A job that completes: eight events."""
     running: dict[str, Any] = {"price_micro_usd_per_hour": PRICE, "billing_started_at": started_at}
-    machine = {"provider": "local", "gpu_type": "cpu", "gpu_count": 0, "reserved_micro_usd": 300}
+    machine: dict[str, Any] = {"provider": "local", "gpu_type": "cpu", "gpu_count": 0, "reserved_micro_usd": 300}
     return [
         an_event(JobQueued, job_id, 1, JobStatus.QUEUED, attempt=0),
         an_event(ProvisioningStarted, job_id, 2, JobStatus.PROVISIONING, **machine),
@@ -39,16 +40,21 @@ def a_life(job_id: str, *, started_at: datetime = NOW) -> list[JobEvent]:
     ]
 
 
-def a_failure(job_id: str, sequence: int) -> JobEvent:
+def a_failure(job_id: str, sequence: int) -> AnyJobEvent:
     """The job ran out of memory."""
-    return an_event(
-        JobFailed, job_id, sequence, JobStatus.FAILED, reason=EndReason.OUT_OF_MEMORY, detail="12 GB were asked for"
+    detail = "12 GB were asked for"
+    failed: JobFailed = an_event(
+        JobFailed, job_id, sequence, JobStatus.FAILED, reason=EndReason.OUT_OF_MEMORY, detail=detail
     )
+    return failed
 
 
-def a_requeue(job_id: str, sequence: int) -> JobEvent:
+def a_requeue(job_id: str, sequence: int) -> AnyJobEvent:
     """The first attempt was lost."""
-    return an_event(JobRequeued, job_id, sequence, JobStatus.QUEUED, reason=EndReason.MACHINE_LOST, next_attempt_at=NOW)
+    requeued: JobRequeued = an_event(
+        JobRequeued, job_id, sequence, JobStatus.QUEUED, reason=EndReason.MACHINE_LOST, next_attempt_at=NOW
+    )
+    return requeued
 
 
 def an_event(

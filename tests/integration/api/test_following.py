@@ -145,11 +145,15 @@ async def test_events_consumed_by_another_replica_reach_the_stream_at_once(
 
 async def test_every_replica_streams_every_event(user: User, peers: Peers, serve: Serve) -> None:
     job_id = await user.job()
-    async with serve() as other, other.client(user.key) as http:
-        async with following(user.http, job_id) as here, following(http, job_id) as there:
-            for event in a_life(job_id):
-                await peers.tell(event)
-            assert sequences(await here.rest()) == sequences(await there.rest()) == list(range(1, 9))
+    async with (
+        serve() as other,
+        other.client(user.key) as http,
+        following(user.http, job_id) as here,
+        following(http, job_id) as there,
+    ):
+        for event in a_life(job_id):
+            await peers.tell(event)
+        assert sequences(await here.rest()) == sequences(await there.rest()) == list(range(1, 9))
 
 
 async def test_events_that_are_stored_out_of_order_are_sent_in_order(user: User, read_model: JobReadModel) -> None:
@@ -194,8 +198,8 @@ async def test_live_telemetry_reaches_who_follows_and_disturbs_no_publisher(user
         told: dict[str, Any] = {}
         for kind, report in reports.items():
             assert await peers.report(subjects.telemetry(job_id, kind), report) == "TELEMETRY"
-            event = await stream.next()
-            told[event.event] = json.loads(event.data)
+            heard = await stream.next()
+            told[heard.event] = json.loads(heard.data)
     assert told["metrics"]["points"][0]["values"] == {"loss": 2.5}
     assert told["log"]["lines"][0]["text"] == "hello\nworld"
     assert (told["progress"]["step"], told["progress"]["total_steps"]) == (4, 9)
@@ -228,20 +232,26 @@ async def test_streams_beyond_the_limit_are_refused_and_told_when_to_come_back(
 ) -> None:
     job_id = await user.job()
     await read_model.record(a_life(job_id)[0])
-    async with serve(max_event_streams=1) as small, small.client(user.key) as http:
-        async with following(http, job_id) as stream:
-            await stream.next()
-            response = await http.get(f"/v1/jobs/{job_id}/events")
-            assert (response.status_code, response.json()["code"]) == (429, "too_many_streams")
-            assert response.headers["retry-after"] == "5"
+    async with (
+        serve(max_event_streams=1) as small,
+        small.client(user.key) as http,
+        following(http, job_id) as stream,
+    ):
+        await stream.next()
+        response = await http.get(f"/v1/jobs/{job_id}/events")
+        assert (response.status_code, response.json()["code"]) == (429, "too_many_streams")
+        assert response.headers["retry-after"] == "5"
 
 
 async def test_a_silent_stream_is_kept_alive_by_comments(user: User, serve: Serve) -> None:
     job_id = await user.job()
-    async with serve(event_heartbeat=timedelta(milliseconds=100)) as quick, quick.client(user.key) as http:
-        async with http.stream("GET", f"/v1/jobs/{job_id}/events") as response:
-            async with asyncio.timeout(PATIENCE):
-                line = await anext(response.aiter_lines())
+    async with (
+        serve(event_heartbeat=timedelta(milliseconds=100)) as quick,
+        quick.client(user.key) as http,
+        http.stream("GET", f"/v1/jobs/{job_id}/events") as response,
+        asyncio.timeout(PATIENCE),
+    ):
+        line = await anext(response.aiter_lines())
     assert line.startswith(": ping")
 
 

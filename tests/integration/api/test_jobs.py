@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
@@ -31,8 +32,6 @@ async def job_at(user: User, job_id: str, *, sequence: int) -> dict[str, Any]:
 @pytest.fixture
 async def read_model(api_database: TestDatabase, clock: ManualClock) -> Any:
     """The consumer's handler without the bus, to hand it events in a chosen order."""
-    from pydantic import SecretStr
-
     database = Database(SecretStr(api_database.url("api")), pool_size=4)
     yield JobReadModel(database, clock=clock)
     await database.close()
