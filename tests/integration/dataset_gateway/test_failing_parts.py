@@ -21,6 +21,12 @@ def big_file() -> bytes:
     return jsonl([{"text": f"{number} {os.urandom(1000).hex()}"} for number in range(30_000)])
 
 
+def unfinished(world: World) -> int:
+    """Multipart uploads that nobody has completed; their parts take room that no listing shows."""
+    bucket = world.servers.bucket
+    return len(bucket.client()._list_multipart_uploads(bucket.bucket).uploads)
+
+
 async def _fetch(world: World, url: str, *, into: bytearray, at_first_byte: Callable[[], None]) -> None:
     async with world.http.stream("GET", url) as response:
         async for chunk in response.aiter_raw(65_536):
@@ -81,9 +87,11 @@ async def test_a_gateway_killed_in_an_upload_leaves_nothing_and_takes_it_again(w
     with pytest.raises(httpx.TransportError):
         await world.put(opened, interrupted())
     assert len(await world.sql("SELECT * FROM object_writes")) == 1
+    assert unfinished(world) == 1
     world.gateway.start(**SETTINGS)
     await world.until_sql("SELECT count(*) = 0 FROM object_writes")
     assert world.keys(f"datasets/{opened.dataset_version_id}/") == []
+    assert unfinished(world) == 0
     assert (await world.put(opened, content)).status_code == 201
 
 

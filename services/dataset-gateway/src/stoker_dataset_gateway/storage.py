@@ -41,6 +41,16 @@ class StoreAddress:
     is_secure: bool
 
 
+class _S3(Minio):
+    """The SDK without what it leaves out: a process that is killed in an upload leaves parts that nobody sees."""
+
+    def abort_unfinished(self, bucket: str, key: str) -> None:
+        """Free the parts of unfinished uploads of an object."""
+        for upload in self._list_multipart_uploads(bucket, prefix=key).uploads:
+            if upload.object_name == key:
+                self._abort_multipart_upload(bucket, key, upload.upload_id)
+
+
 class ObjectReader:
     """An open object; `read` until it gives nothing, then `close`."""
 
@@ -77,7 +87,7 @@ class ObjectStore:
         self._limiter = CapacityLimiter(_THREADS)
         # Uploads hold a thread for as long as their client sends; they must not starve reads and deletes.
         self._upload_limiter = CapacityLimiter(_THREADS)
-        self._client = Minio(
+        self._client = _S3(
             address.endpoint,
             access_key=address.access_key.get_secret_value(),
             secret_key=address.secret_key.get_secret_value(),
@@ -142,7 +152,8 @@ class ObjectStore:
         return int(found.size or 0)
 
     async def delete(self, key: str) -> None:
-        """Delete an object; no error if there is none."""
+        """Delete an object and the parts of unfinished ones; no error if there is none."""
+        await self._call(self._client.abort_unfinished, self._bucket, key)
         await self._call(self._client.remove_object, self._bucket, key)
 
     async def _put_from(self, bridge: ByteBridge, key: str, size_hint: int) -> None:
