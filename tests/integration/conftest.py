@@ -11,7 +11,6 @@ object_store      a fresh bucket: endpoint, access_key, secret_key, bucket, regi
 from collections.abc import Callable, Iterator
 
 import pytest
-from tests.support.servers import TestBucket, TestDatabase, fresh_bucket, fresh_database, reset_bus
 
 from stoker.stack.standalone import (
     RunningNats,
@@ -22,6 +21,7 @@ from stoker.stack.standalone import (
     running_object_store,
     running_postgres,
 )
+from tests.support.servers import TestBucket, TestDatabase, fresh_bucket, fresh_database, reset_bus
 
 
 @pytest.fixture(scope="session")
