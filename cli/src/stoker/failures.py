@@ -20,21 +20,21 @@ def show_failure(error: Exception, *, console: Console, log_file: Path, now: dat
     """Tell the user, and write the traceback to the log file."""
     if not isinstance(error, StokerError):
         where = _write_log(error, log_file=log_file, now=now)
-        console.print(f"[bold red]Something went wrong inside stoker:[/] {escape(_masked(error))}", soft_wrap=True)
-        console.print(f"{where} Please report it with that file.", soft_wrap=True)
+        console.print(f"[bold red]Something went wrong inside stoker:[/] {escape(_masked(error))}")
+        console.print(f"{where} Please report it with that file.")
         return
     if log_file.parent.exists():  # a mistyped --data must not become a folder
         _write_log(error, log_file=log_file, now=now)
-    console.print(f"[bold red]Error:[/] {escape(error.detail)}", soft_wrap=True)
+    console.print(f"[bold red]Error:[/] {escape(error.detail)}")
     if isinstance(error, DatasetRejected):
         console.print(fault_table(error.faults[:FAULTS_SHOWN]))
         _print_rest(error, console)
     for name, fault in error.fields.items():
-        console.print(f"  {escape(name)}: {escape(fault)}", soft_wrap=True)
+        console.print(f"  {escape(name)}: {escape(fault)}")
     if error.next_step:
-        console.print(f"[bold]Next:[/] {escape(error.next_step)}", soft_wrap=True)
+        console.print(f"[bold]Next:[/] {escape(error.next_step)}")
     if isinstance(error, ClientError) and error.trace_id:
-        console.print(f"Trace {error.trace_id}: the operator finds it in the logs.", style="dim", soft_wrap=True)
+        console.print(f"Trace {error.trace_id}: the operator finds it in the logs.", style="dim")
 
 
 def _print_rest(error: DatasetRejected, console: Console) -> None:

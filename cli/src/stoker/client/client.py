@@ -1,5 +1,6 @@
 """The Python client of Stoker."""
 
+import re
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
@@ -11,7 +12,14 @@ from typing import Any, Self, TypeVar
 import httpx
 from pydantic import BaseModel
 
-from stoker.client.errors import AnswerNotUnderstood, Conflicting, DatasetRejected, InvalidRequest, PlanBlocked
+from stoker.client.errors import (
+    AnswerNotUnderstood,
+    Conflicting,
+    DatasetRejected,
+    InvalidRequest,
+    NoIdentifier,
+    PlanBlocked,
+)
 from stoker.client.following import PAGE, Follower
 from stoker.client.http import RetryPolicy, open_http, parsed, send
 from stoker.client.models import (
@@ -36,6 +44,8 @@ from stoker_shared.rpc.deployer import MachineLogs, OfferList, ProvidersHealth
 from stoker_shared.rpc.metrics import Line, Lines, Point, Points
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
+
+_SEGMENT = re.compile(r"[A-Za-z0-9_-]{1,100}")
 
 UploadProgress = Callable[[str, int, int], None]
 """Told as (what is done: "hashing" or "sending", bytes done, bytes in all)."""
@@ -317,8 +327,10 @@ def _named(what: str, progress: UploadProgress | None) -> Progress | None:
 
 
 def _segment(identifier: str) -> str:
-    # An id that somebody typed must not lead to another address.
-    return str(httpx.URL("/").copy_with(path=f"/{identifier}"))[1:].replace("/", "%2F")
+    # What somebody typed must not lead to another address.
+    if not _SEGMENT.fullmatch(identifier):
+        raise NoIdentifier(identifier)
+    return identifier
 
 
 def _safe_name(name: str) -> str:

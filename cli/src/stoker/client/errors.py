@@ -2,6 +2,7 @@
 
     ClientError (StokerError)
     ├── NoServerKnown, NoApiKey          nobody said where the server is, or with which key
+    ├── NoIdentifier                     what was given cannot be an id
     ├── FileUnreadable                   a local file cannot be read or written
     ├── ConnectionLost                   no answer came; the call may succeed later
     ├── AnswerNotUnderstood              the answer is not what the contract says
@@ -55,6 +56,17 @@ class NoApiKey(ClientError):
 
     def __init__(self, url: str, reason: str) -> None:
         super().__init__(f"There is no API key for {url}: {reason}.", next_step="Set STOKER_API_KEY.")
+
+
+class NoIdentifier(ClientError):
+    """What was given as an id, or as the name of a provider, cannot be one."""
+
+    code = "no_identifier"
+
+    def __init__(self, text: str) -> None:
+        super().__init__(
+            f"{text!r} cannot be an id.", next_step="An id looks like job-0b5c1f2e9a7d4c33: copy it from a list."
+        )
 
 
 class FileUnreadable(ClientError):

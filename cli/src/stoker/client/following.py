@@ -88,10 +88,10 @@ class Follower:
                     item = read_news(event)
                     if item is not None:
                         yield from self._told_once(item)
+            except SSEError as error:  # first: it is a TransportError, too
+                raise AnswerNotUnderstood(shown(request.url), str(error)) from error
             except httpx.TransportError as error:
                 raise ConnectionLost(shown(request.url), str(error) or type(error).__name__) from error
-            except SSEError as error:
-                raise AnswerNotUnderstood(shown(request.url), str(error)) from error
 
     def _told_once(self, item: JobNews) -> Iterator[JobNews]:
         if isinstance(item, JobChanged):

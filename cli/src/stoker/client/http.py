@@ -66,16 +66,18 @@ class RetryPolicy:
 
 
 class _WaitAsTold(wait_base):
-    """Wait as long as the server asks for, else with growing pauses."""
+    """Growing pauses, and at least as long as the server asks for."""
 
     def __init__(self, otherwise: wait_base) -> None:
         self._otherwise = otherwise
 
     def __call__(self, retry_state: RetryCallState) -> float:
         error = retry_state.outcome.exception() if retry_state.outcome else None
+        pause = self._otherwise(retry_state)
         if isinstance(error, ServerBusy) and error.retry_after is not None:
-            return min(error.retry_after, LONGEST_RETRY_AFTER)
-        return self._otherwise(retry_state)
+            # Not shorter than ours: pauses of "Retry-After: 0" would never add up to giving up.
+            return max(pause, min(error.retry_after, LONGEST_RETRY_AFTER))
+        return pause
 
 
 def open_http(url: str, *, headers: Mapping[str, str] | None = None) -> httpx.Client:

@@ -108,7 +108,8 @@ def _fetch_rest(client: httpx.Client, url: str, *, partial: Path, size_bytes: in
     done = have if is_continued else 0
     try:
         with partial.open("ab" if is_continued else "wb") as file:
-            for chunk in response.iter_bytes(CHUNK_BYTES):
+            # As it comes: a fixed size would hold back, and lose, what has arrived when the connection breaks.
+            for chunk in response.iter_raw():
                 file.write(chunk)
                 done += len(chunk)
                 if progress:

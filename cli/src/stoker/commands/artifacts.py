@@ -25,7 +25,7 @@ def list_artifacts(context: typer.Context, job: JobArgument, as_json: JsonOption
     if as_json:
         print_json(found)
     elif found:
-        results().print(artifact_table(found), soft_wrap=True)
+        results().print(artifact_table(found))
     else:
         results().print(f"{job} has stored nothing yet.")
 
@@ -49,8 +49,8 @@ def get(
     if not wanted:
         results().print(f"{job} has stored nothing yet.")
         raise typer.Exit(1)
-    results().print(artifact_table(wanted), soft_wrap=True)
-    results().print(f"\n{len(wanted)} files in {folder}, every SHA-256 as promised.", soft_wrap=True)
+    results().print(artifact_table(wanted))
+    results().print(f"\n{len(wanted)} files in {folder}, every SHA-256 as promised.")
 
 
 def latest_attempt(artifacts: Sequence[ArtifactFacts]) -> list[ArtifactFacts]:

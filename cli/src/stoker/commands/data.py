@@ -60,12 +60,11 @@ def show(context: typer.Context, dataset: DatasetArgument, as_json: JsonOption =
 def _print_dataset(dataset: Dataset) -> None:
     console, figures = results(), dataset.statistics
     console.print(dataset_table([dataset]))
-    console.print(f"sha256 {dataset.sha256}", soft_wrap=True)
+    console.print(f"sha256 {dataset.sha256}")
     console.print(
         f"characters a row: half below {figures.characters_p50:,}, 95 % below {figures.characters_p95:,}, "
         f"longest {figures.characters_max:,}; {figures.duplicate_rows:,} duplicates, "
         f"{figures.empty_turns:,} empty turns; {show_bytes(dataset.size_bytes)}",
-        soft_wrap=True,
     )
     if dataset.fits_methods:
         console.print(f"fits {', '.join(dataset.fits_methods)}")
@@ -74,4 +73,4 @@ def _print_dataset(dataset: Dataset) -> None:
         console.print(fault_table(dataset.faults))
     if dataset.sample:
         console.print("\nfirst row:", style="bold")
-        console.print(dataset.sample, markup=False, soft_wrap=True)
+        console.print(dataset.sample, markup=False)

@@ -73,12 +73,12 @@ def show_job(context: typer.Context, job: JobArgument, as_json: JsonOption = Fal
     console.print(job_table([found], now=now))
     for text in (found.message, found.detail):
         if text:
-            console.print(escape(text), soft_wrap=True)
+            console.print(escape(text))
     if found.progress is not None and found.progress.total_steps:
         left = show_duration(found.progress.seconds_left)
         console.print(f"step {found.progress.step} of {found.progress.total_steps}, time left {left}")
     if found.advice:
-        console.print(f"Next: {escape(found.advice)}", soft_wrap=True)
+        console.print(f"Next: {escape(found.advice)}")
 
 
 def cancel(context: typer.Context, job: JobArgument, as_json: JsonOption = False) -> None:
@@ -149,7 +149,6 @@ def _watch(client: Client, job: Job, *, as_json: bool) -> None:
         remarks().print(
             f"\nNot watching any more; {job.job_id} goes on.\n"
             f"Watch again: stoker watch {job.job_id}\nEnd it: stoker cancel {job.job_id}",
-            soft_wrap=True,
         )
         raise typer.Exit(INTERRUPTED) from None
     ended = client.job(job.job_id)
@@ -157,7 +156,7 @@ def _watch(client: Client, job: Job, *, as_json: bool) -> None:
         print_json(ended)
     else:
         for line in end_lines(ended, now=clock.now()):
-            console.print(line, soft_wrap=True)
+            console.print(line)
     if ended.status != "completed":
         raise typer.Exit(1)
 

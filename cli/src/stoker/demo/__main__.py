@@ -2,7 +2,6 @@
 
 import json
 import signal
-import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -18,6 +17,7 @@ from stoker.demo.run import Demo
 from stoker.demo.verdict import problems_of
 from stoker.failures import show_failure
 from stoker.stack.layout import write_private
+from stoker.terminal.screen import results
 from stoker_shared.clock import SystemClock
 
 INTERRUPTED = 130
@@ -31,7 +31,7 @@ def demo(
 ) -> None:
     """From nothing to a fine-tuned model, through every service of Stoker, on this machine."""
     options = DemoOptions(folder=folder, steps=steps, held_out_rows=held_out_rows)
-    raise typer.Exit(run_demo(options, console=Console(highlight=False)))
+    raise typer.Exit(run_demo(options, console=results()))
 
 
 def run_demo(options: DemoOptions, *, console: Console) -> int:
@@ -54,7 +54,7 @@ def run_demo(options: DemoOptions, *, console: Console) -> int:
     if result.answers:
         print_report(result, console=console, folder=options.folder)
     for problem in result.problems:
-        console.print(f"\n[bold red]Not as it should be:[/] {problem}", soft_wrap=True)
+        console.print(f"\n[bold red]Not as it should be:[/] {problem}")
     if exit_status == 0:
         console.print("\n[bold green]All of it worked.[/]")
     return exit_status
@@ -71,4 +71,4 @@ def _end(_number: int, _frame: FrameType | None) -> NoReturn:
 
 
 if __name__ == "__main__":
-    sys.exit(typer.run(demo))
+    typer.run(demo)

@@ -1,9 +1,14 @@
-"""Questions and answers about Python's standard library, taken from its own docstrings."""
+"""Questions and answers about Python's standard library, taken from its own docstrings.
+
+`python -m stoker.demo.dataset FILE [NAME ...]` writes them, without those named. The demo runs it as a program of its
+own: libraries that are loaded here may have replaced functions of the standard library by their own.
+"""
 
 import importlib
 import inspect
 import json
 import re
+import sys
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,7 +44,7 @@ class Entry:
 def write_dataset(file: Path, *, modules: Iterable[str] = MODULES, without: Collection[str] = ()) -> int:
     """Write one JSON line per documented function and class, leaving out those named; returns how many.
 
-    The same Python version always writes the same bytes.
+    The same Python version always writes the same bytes, in a process that has loaded nothing else.
     """
     rows = [json.dumps(entry.row(), ensure_ascii=False) for entry in documented(modules) if entry.name not in without]
     file.write_text("".join(f"{row}\n" for row in rows), encoding="utf-8")
@@ -100,3 +105,7 @@ def _summary(value: object, short_name: str) -> str | None:
     paragraph = first_paragraph(text)
     # Some docstrings begin with the signature, which is no sentence about the thing.
     return None if paragraph is None or paragraph.startswith(f"{short_name}(") else paragraph
+
+
+if __name__ == "__main__":
+    write_dataset(Path(sys.argv[1]), without=sys.argv[2:])

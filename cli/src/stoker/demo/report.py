@@ -32,7 +32,6 @@ def _print_gain(result: DemoResult, console: Console) -> None:
     console.print(
         f"\n[bold]Held-out loss[/] ({result.held_out.get('rows')} rows never trained on, nats per token): "
         f"[bold]{before:.4f}[/] before, [bold green]{after:.4f}[/] after ({change:+.0f} %)",
-        soft_wrap=True,
     )
 
 
@@ -40,7 +39,7 @@ def _print_answers(result: DemoResult, console: Console) -> None:
     console.print(f"\n[bold]{escape(QUESTION)}[/]")
     for name, who in (("base", "base model "), ("tuned", "tuned model")):
         text = " ".join(result.answers.get(name, "").split())
-        console.print(f"  {who}: {escape(text)}", soft_wrap=True)
+        console.print(f"  {who}: {escape(text)}")
 
 
 def _print_cost(result: DemoResult, console: Console) -> None:
@@ -51,7 +50,7 @@ def _print_cost(result: DemoResult, console: Console) -> None:
         low, high = show_duration(expected["seconds_low"]), show_duration(expected["seconds_high"])
         ranges = f"; forecast was {cost} and {low} to {high}"
     actual = f"{show_usd(result.cost_micro_usd)} of ${BUDGET_USD}, {show_duration(result.stages.get('train'))}"
-    console.print(f"\n[bold]Cost[/] {actual}{ranges}", soft_wrap=True)
+    console.print(f"\n[bold]Cost[/] {actual}{ranges}")
 
 
 def _print_times(result: DemoResult, console: Console) -> None:
@@ -70,5 +69,4 @@ def _print_next(result: DemoResult, console: Console, folder: Path) -> None:
         f"  {folder / 'stack/logs'}  what each service said\n"
         f"  stoker up --data {folder / 'stack'}  the same stack again, with this job in it\n"
         f"  docs/architecture.md  how it works",
-        soft_wrap=True,
     )

@@ -12,7 +12,6 @@ from stoker.client.models import Dataset, Job, Plan
 from stoker.client.transfer import hash_file
 from stoker.commands.artifacts import latest_attempt
 from stoker.demo.base_model import fetch_base_model
-from stoker.demo.dataset import write_dataset
 from stoker.demo.errors import JobNotCompleted
 from stoker.demo.plan import ASKED, BUDGET_USD, QUESTION, DemoOptions, DemoResult, demo_recipe
 from stoker.demo.programs import run_program
@@ -45,7 +44,7 @@ class Demo:
         """
         with self._stages.stage("model"):
             model = fetch_base_model(self._folder / "model")
-            self._console.print(f"      {model}", soft_wrap=True)
+            self._console.print(f"      {model}")
         with self._stages.stage("dataset"):
             file = self._write_dataset()
         stack = StackProcess(self._folder / "stack")
@@ -53,7 +52,7 @@ class Demo:
             with self._stages.stage("stack"):
                 stack.start()
             with Client(data_dir=stack.data_dir) as client:
-                self._console.print(f"      api {client.server.url}", soft_wrap=True)
+                self._console.print(f"      api {client.server.url}")
                 result_folder = self._main_path(client, file, model)
             with self._stages.stage("compare"):
                 self._compare(model, result_folder)
@@ -75,11 +74,16 @@ class Demo:
     def _write_dataset(self) -> Path:
         self._folder.mkdir(parents=True, exist_ok=True)
         file = self._folder / "python-stdlib.jsonl"
-        rows = write_dataset(file, without={ASKED})
-        self._console.print(
-            f"      {rows:,} rows in {file}; {ASKED} is left out, to be asked about later", soft_wrap=True
+        run_program(
+            [sys.executable, "-m", "stoker.demo.dataset", str(file), ASKED],
+            what="The writing of the dataset",
+            log_file=self._folder / "dataset.log",
+            timeout=120,
+            next_step="This is a fault of the demo: please report it.",
         )
-        self._console.print(f"      {file.read_text(encoding='utf-8').splitlines()[0]}", markup=False, soft_wrap=True)
+        rows = file.read_text(encoding="utf-8").splitlines()
+        self._console.print(f"      {len(rows):,} rows in {file}; {ASKED} is left out, to be asked about later")
+        self._console.print(f"      {rows[0]}", markup=False)
         return file
 
     def _upload(self, client: Client, file: Path) -> Dataset:
@@ -87,7 +91,6 @@ class Demo:
         self._console.print(
             f"      {dataset.dataset_version_id}: {dataset.statistics.rows:,} rows {dataset.state}, "
             f"{dataset.faults_total} faults, sha256 {dataset.sha256}",
-            soft_wrap=True,
         )
         self.result.dataset = dataset.model_dump(mode="json", include={"dataset_version_id", "sha256", "size_bytes"})
         self.result.dataset["rows"] = dataset.statistics.rows
@@ -104,7 +107,7 @@ class Demo:
         watch(client.follow(launched.job_id), job=launched, console=self._console, clock=self._clock)
         job = client.job(launched.job_id)
         for line in end_lines(job, now=self._clock.now()):
-            self._console.print(line, soft_wrap=True)
+            self._console.print(line)
         self.result.job = job.model_dump(mode="json")
         if job.status != "completed":
             why = " ".join(text for text in (job.message, job.detail) if text)
@@ -119,8 +122,8 @@ class Demo:
         artifacts = latest_attempt(client.artifacts(job.job_id))
         for artifact in artifacts:
             client.download_artifact(artifact, folder)
-        self._console.print(artifact_table(artifacts), soft_wrap=True)
-        self._console.print(f"      in {folder}", soft_wrap=True)
+        self._console.print(artifact_table(artifacts))
+        self._console.print(f"      in {folder}")
         self.result.artifacts = [_checked(artifact, folder) for artifact in artifacts]
         metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
         self.result.held_out = metrics["held_out"]

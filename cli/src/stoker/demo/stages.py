@@ -34,7 +34,7 @@ class Stages:
     def stage(self, name: str) -> Iterator[None]:
         """One stage, from its announcement to its time; a stage that fails has a time, too."""
         number = list(NAMES).index(name) + 1
-        self._console.print(f"\n[bold cyan][{number}/{len(NAMES)}][/] [bold]{NAMES[name]}[/]", soft_wrap=True)
+        self._console.print(f"\n[bold cyan][{number}/{len(NAMES)}][/] [bold]{NAMES[name]}[/]")
         started = self._monotonic()
         try:
             yield

@@ -27,8 +27,8 @@ def show_duration(duration: timedelta | float | None) -> str:
     """`45 s`, `3 min 20 s`, `2 h 05 min`; a number is in seconds."""
     if duration is None:
         return "unknown"
-    seconds = duration.total_seconds() if isinstance(duration, timedelta) else duration
-    whole = max(0, round(seconds))
+    seconds = max(0.0, duration.total_seconds() if isinstance(duration, timedelta) else duration)
+    whole = round(seconds)
     if whole < 60:
         return f"{seconds:.1f} s" if seconds < 10 else f"{whole} s"
     minutes, rest = divmod(whole, 60)

@@ -18,7 +18,6 @@ def print_plan(plan: Plan, console: Console) -> None:
         model = plan.model
         console.print(
             f"model     {escape(model.name_or_path)}: {model.architecture}, {model.parameters / 1e6:,.1f} M parameters",
-            soft_wrap=True,
         )
     if plan.fit is not None:
         _print_fit(plan.fit, console)
@@ -37,8 +36,8 @@ def print_plan(plan: Plan, console: Console) -> None:
 
 
 def _print_fit(fit: Fit, console: Console) -> None:
-    where = "GPU" if fit.on_gpu else "CPU"
-    console.print(f"memory    {show_bytes(fit.needed_bytes)} on one {where}, headroom included")
+    where = "one GPU" if fit.on_gpu else "a machine without GPU"
+    console.print(f"memory    {show_bytes(fit.needed_bytes)} on {where}, headroom included")
     made = table("          for", ">bytes", ">share")
     parts = {name: size for name, size in fit.need.items() if name != "trained_parameters" and size}
     for name, size in sorted(parts.items(), key=lambda item: -item[1]):
@@ -52,7 +51,7 @@ def _print_forecast(forecast: Forecast, console: Console) -> None:
     cost = show_money_range(forecast.cost_micro_usd_low, forecast.cost_micro_usd_high)
     console.print(f"forecast  {forecast.steps:,} steps, {forecast.tokens:,} tokens: {time}, {cost}")
     if forecast.basis:
-        console.print(f"          from {escape(forecast.basis)}", style="dim", soft_wrap=True)
+        console.print(f"          from {escape(forecast.basis)}", style="dim")
 
 
 def _print_faults(title: str, faults: list[Fault], console: Console, *, style: str) -> None:
@@ -60,14 +59,14 @@ def _print_faults(title: str, faults: list[Fault], console: Console, *, style: s
         return
     console.print(f"\n[bold {style}]{title}[/]")
     for fault in faults:
-        console.print(f"  [{style}]{escape(fault.code)}[/]: {escape(fault.message)}", soft_wrap=True)
+        console.print(f"  [{style}]{escape(fault.code)}[/]: {escape(fault.message)}")
         if fault.next_step:
-            console.print(f"    {escape(fault.next_step)}", soft_wrap=True)
+            console.print(f"    {escape(fault.next_step)}")
 
 
 def _print_verdict(plan: Plan, console: Console) -> None:
     console.print()
-    console.print(f"plan      [bold]{plan.plan_id}[/]\nhash      {plan.plan_hash}", soft_wrap=True)
+    console.print(f"plan      [bold]{plan.plan_id}[/]\nhash      {plan.plan_hash}")
     if plan.is_launchable:
         console.print(f"[bold green]ready[/]     stoker launch {plan.plan_id} --watch")
     else:

@@ -1,5 +1,7 @@
 """Where output goes: results to standard output, progress and errors to standard error."""
 
+import os
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
@@ -10,15 +12,20 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColum
 
 from stoker.client.client import UploadProgress
 
+WIDTH_OF_FILES = 160
+"""Columns of what is written to a file or a pipe, where nobody says how wide it is."""
+
 
 def results() -> Console:
     """The console for results. Made for each command, so that it writes to the standard output of that moment."""
-    return Console(highlight=False)
+    is_narrowed = sys.stdout.isatty() or "COLUMNS" in os.environ
+    # Soft wrap: a line that is copied from the screen is whole.
+    return Console(highlight=False, soft_wrap=True, width=None if is_narrowed else WIDTH_OF_FILES)
 
 
 def remarks() -> Console:
     """The console for progress and errors."""
-    return Console(stderr=True, highlight=False)
+    return Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def print_json(content: BaseModel | Iterable[BaseModel]) -> None:

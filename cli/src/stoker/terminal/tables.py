@@ -58,7 +58,8 @@ def job_table(jobs: Iterable[Job], *, now: datetime) -> Table:
 
 def artifact_table(artifacts: Iterable[ArtifactFacts]) -> Table:
     """Stored files with their checksums."""
-    made = table("file", ">size", ">attempt", "SHA-256")
+    made = table("file", ">size", ">attempt")
+    made.add_column("SHA-256", min_width=64, no_wrap=True)
     for artifact in artifacts:
         made.add_row(escape(artifact.name), show_bytes(artifact.size_bytes), str(artifact.attempt), artifact.sha256)
     return made

@@ -37,6 +37,8 @@ def end_lines(job: Job, *, now: datetime) -> list[str]:
     """How it ended, why, what it cost, and what to do next."""
     style = _STYLES.get(job.status, "bold")
     lines = [f"[{style}]{job.job_id} {job.status}[/] after {max(job.attempt, 1)} attempt(s), {_spent(job, now)}"]
+    if job.status == "completed":
+        return [*lines, f"Get it: stoker artifacts get {job.job_id}"]
     lines += [escape(text) for text in (job.message, job.detail) if text]
     if job.advice:
         lines.append(f"Next: {escape(job.advice)}")
@@ -57,7 +59,7 @@ def _watch_plainly(news: Iterable[JobNews], *, board: Board, console: Console, c
         is_due = shown_at is None or now - shown_at >= PLAIN_EVERY
         if highlight == "status" or (highlight in {"loss", "progress"} and is_due):
             shown_at = now
-            console.print(_plain_line(board, now, highlight), soft_wrap=True, highlight=False, markup=False)
+            console.print(_plain_line(board, now, highlight), highlight=False, markup=False)
 
 
 def _plain_line(board: Board, now: datetime, highlight: Highlight) -> str:

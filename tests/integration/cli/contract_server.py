@@ -1,0 +1,269 @@
+"""A real HTTP server that keeps the contracts of api and gateway, and misbehaves where a test tells it to."""
+
+import hashlib
+import json
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+KEY = "stk_contract_server_key"
+UPLOAD_TOKEN = "upload-token"
+JOB = "job-00000000000000aa"
+NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC).isoformat()
+
+Event = tuple[str, dict[str, Any]]
+CUT: Event = ("cut", {})
+"""In a script of events: the connection breaks here."""
+
+
+@dataclass
+class Seen:
+    """One request that arrived."""
+
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: bytes = b""
+
+
+@dataclass
+class ContractServer:
+    """What the server holds, how it shall misbehave, and what it has seen."""
+
+    url: str = ""
+    seen: list[Seen] = field(default_factory=list)
+    datasets: dict[str, dict[str, Any]] = field(default_factory=dict)
+    rejected_with: list[dict[str, Any]] = field(default_factory=list)
+    failures: dict[str, list[Response]] = field(default_factory=dict)
+    """By "METHOD /path": answers to give first."""
+    streams: list[list[Event]] = field(default_factory=list)
+    """One script of events for each connection to the event stream."""
+    points: list[dict[str, Any]] = field(default_factory=list)
+    lines: list[dict[str, Any]] = field(default_factory=list)
+    attempt: int = 1
+    artifact: bytes = b""
+    artifact_name: str = "adapter_model.safetensors"
+    artifact_sha256: str | None = None
+    break_after: list[int] = field(default_factory=list)
+    """For each download in turn: bytes after which the connection breaks."""
+
+    def requests(self, method: str, path: str) -> list[Seen]:
+        """What arrived there."""
+        return [seen for seen in self.seen if (seen.method, seen.path) == (method, path)]
+
+    def application(self) -> Starlette:
+        """The routes."""
+        return Starlette(
+            routes=[
+                Route("/v1/me", self._me),
+                Route("/v1/datasets", self._datasets, methods=["POST", "GET"]),
+                Route("/v1/datasets/{id}", self._dataset),
+                Route("/v1/uploads/{id}", self._upload, methods=["PUT"]),
+                Route("/v1/jobs", self._launch, methods=["POST"]),
+                Route("/v1/jobs/{id}/events", self._events),
+                Route("/v1/jobs/{id}/metrics", self._metrics),
+                Route("/v1/jobs/{id}/logs", self._logs),
+                Route("/v1/jobs/{id}/artifacts", self._artifacts),
+                Route("/v1/jobs/{id}", self._job),
+                Route("/v1/artifacts/{id}/download", self._open, methods=["POST"]),
+                Route("/v1/artifacts/download", self._download),
+            ]
+        )
+
+    async def _me(self, request: Request) -> Response:
+        return await self._begin(request) or JSONResponse({"user_id": "user-1", "name": "demo"})
+
+    async def _datasets(self, request: Request) -> Response:
+        early = await self._begin(request)
+        if early is not None:
+            return early
+        if request.method == "GET":
+            return JSONResponse({"datasets": list(self.datasets.values())})
+        wanted = json.loads(self.seen[-1].body)
+        version_id = f"dataset-{wanted['sha256'][:16]}"
+        known = self.datasets.setdefault(version_id, dataset_facts(version_id, wanted))
+        if known["state"] == "stored":
+            return JSONResponse({"dataset_version_id": version_id, "already_stored": True}, status_code=201)
+        ticket = {
+            "dataset_version_id": version_id,
+            "already_stored": False,
+            "upload_url": f"{self.url}/v1/uploads/{version_id}",
+            "upload_token": UPLOAD_TOKEN,
+            "expires_at": NOW,
+        }
+        return JSONResponse(ticket, status_code=201)
+
+    async def _dataset(self, request: Request) -> Response:
+        early = await self._begin(request)
+        found = self.datasets.get(request.path_params["id"])
+        return early or (JSONResponse(found) if found else problem(404, "not_found", "There is no such dataset."))
+
+    async def _upload(self, request: Request) -> Response:
+        early = await self._begin(request, token=UPLOAD_TOKEN)
+        if early is not None:
+            return early
+        facts = self.datasets[request.path_params["id"]]
+        if hashlib.sha256(self.seen[-1].body).hexdigest() != facts["sha256"]:
+            return problem(422, "checksum_mismatch", "The bytes are not those that were announced.")
+        if self.rejected_with:
+            facts |= {"state": "rejected", "faults": self.rejected_with, "faults_total": len(self.rejected_with)}
+            return problem(422, "dataset_rejected", "The file has faults.")
+        facts["state"] = "stored"
+        return JSONResponse(facts, status_code=201)
+
+    async def _launch(self, request: Request) -> Response:
+        return await self._begin(request) or JSONResponse({"job_id": JOB, "status": "queued"}, status_code=201)
+
+    async def _job(self, request: Request) -> Response:
+        return await self._begin(request) or JSONResponse({"job_id": JOB, "status": "completed"})
+
+    async def _events(self, request: Request) -> Response:
+        early = await self._begin(request)
+        if early is not None:
+            return early
+        script = self.streams.pop(0) if self.streams else []
+        return StreamingResponse(_sse(script), media_type="text/event-stream")
+
+    async def _metrics(self, request: Request) -> Response:
+        early = await self._begin(request)
+        return early or JSONResponse({"attempt": self.attempt, "points": _after(self.points, request)})
+
+    async def _logs(self, request: Request) -> Response:
+        early = await self._begin(request)
+        return early or JSONResponse({"attempt": self.attempt, "lines": _after(self.lines, request)})
+
+    async def _artifacts(self, request: Request) -> Response:
+        return await self._begin(request) or JSONResponse({"artifacts": [self._artifact_facts()]})
+
+    async def _open(self, request: Request) -> Response:
+        early = await self._begin(request)
+        opened = {
+            "artifact": self._artifact_facts(),
+            "download_url": f"{self.url}/v1/artifacts/download?token=t0ken",
+            "expires_at": NOW,
+        }
+        return early or JSONResponse(opened)
+
+    async def _download(self, request: Request) -> Response:
+        early = await self._begin(request, token=None)
+        if early is not None:
+            return early
+        start = int(request.headers.get("range", "bytes=0-").removeprefix("bytes=").rstrip("-"))
+        whole = self.artifact[start:]
+        stop = self.break_after.pop(0) if self.break_after else len(whole)
+        headers = {"content-length": str(len(whole))}
+        return StreamingResponse(_broken(whole, stop), status_code=206 if start else 200, headers=headers)
+
+    def _artifact_facts(self) -> dict[str, Any]:
+        return {
+            "artifact_id": "artifact-00000000000000aa",
+            "job_id": JOB,
+            "attempt": 1,
+            "name": self.artifact_name,
+            "sha256": self.artifact_sha256 or hashlib.sha256(self.artifact).hexdigest(),
+            "size_bytes": len(self.artifact),
+            "created_at": NOW,
+        }
+
+    async def _begin(self, request: Request, *, token: str | None = KEY) -> Response | None:
+        path = request.url.path
+        self.seen.append(Seen(request.method, path, dict(request.headers), await request.body()))
+        waiting = self.failures.get(f"{request.method} {path}")
+        if waiting:
+            return waiting.pop(0)
+        if token is not None and request.headers.get("authorization") != f"Bearer {token}":
+            return problem(401, "unauthorised", "This key is not known.")
+        return None
+
+
+@contextmanager
+def running(server: ContractServer, *, port: int = 0) -> Iterator[ContractServer]:
+    """Serve on a port of the loopback address until the end of the block."""
+    config = uvicorn.Config(server.application(), host="127.0.0.1", port=port, log_level="critical", lifespan="off")
+    process = uvicorn.Server(config)
+    thread = threading.Thread(target=process.run, daemon=True)
+    thread.start()
+    while not process.started:
+        time.sleep(0.01)
+    server.url = f"http://127.0.0.1:{process.servers[0].sockets[0].getsockname()[1]}"
+    try:
+        yield server
+    finally:
+        process.should_exit = True
+        process.force_exit = True
+        thread.join(10)
+
+
+def problem(status: int, code: str, detail: str, *, headers: dict[str, str] | None = None) -> Response:
+    """Problem details as the services answer them."""
+    content = {
+        "title": code,
+        "status": status,
+        "detail": detail,
+        "code": code,
+        "next_step": "",
+        "errors": [],
+        "trace_id": "ab" * 16,
+    }
+    return JSONResponse(content, status_code=status, headers=headers, media_type="application/problem+json")
+
+
+def dataset_facts(version_id: str, wanted: dict[str, Any]) -> dict[str, Any]:
+    """What is known of an upload that has been announced."""
+    return {"dataset_version_id": version_id, "owner": "user-1", "state": "uploading", "created_at": NOW, **wanted}
+
+
+def job(sequence: int, status: str, *, attempt: int = 1) -> Event:
+    """A change of the job."""
+    content = {"job_id": JOB, "type": status, "sequence": sequence, "attempt": attempt, "status": status}
+    return "job", content
+
+
+def point(sequence: int) -> dict[str, Any]:
+    """One point; its loss is the number that it has."""
+    return {"sequence": sequence, "step": sequence, "at": NOW, "values": {"loss": float(sequence)}}
+
+
+def line(sequence: int) -> dict[str, Any]:
+    """One line of output."""
+    return {"sequence": sequence, "at": NOW, "stream": "stdout", "text": f"line {sequence}"}
+
+
+def metrics(*sequences: int, attempt: int = 1) -> Event:
+    """Live points."""
+    return "metrics", {"job_id": JOB, "attempt": attempt, "points": [point(sequence) for sequence in sequences]}
+
+
+def logs(*sequences: int, attempt: int = 1) -> Event:
+    """Live lines."""
+    return "log", {"job_id": JOB, "attempt": attempt, "lines": [line(sequence) for sequence in sequences]}
+
+
+def _after(entries: list[dict[str, Any]], request: Request) -> list[dict[str, Any]]:
+    after, limit = int(request.query_params["after"]), int(request.query_params["limit"])
+    return [entry for entry in entries if entry["sequence"] > after][:limit]
+
+
+async def _sse(script: list[Event]) -> AsyncIterator[bytes]:
+    for name, content in script:
+        if (name, content) == CUT:
+            raise ConnectionAbortedError("cut by the test")
+        identifier = f"id: {content['sequence']}\n" if name == "job" else ""
+        yield f": ping\n\nevent: {name}\n{identifier}data: {json.dumps(content)}\n\n".encode()
+
+
+async def _broken(content: bytes, stop: int) -> AsyncIterator[bytes]:
+    for start in range(0, min(stop, len(content)), 1000):
+        yield content[start : min(start + 1000, stop)]
+    if stop < len(content):
+        raise ConnectionAbortedError("cut by the test")

@@ -1,0 +1,187 @@
+"""The command line as a program: its output, its exit status, and what it says when things go wrong."""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from starlette.responses import JSONResponse, Response
+
+from tests.integration.cli.contract_server import JOB, KEY, ContractServer, job, logs, metrics, problem
+
+
+@pytest.fixture
+def environment(server: ContractServer, tmp_path: Path) -> dict[str, str]:
+    """What the program is started with."""
+    return {
+        "PATH": os.environ["PATH"],
+        "HOME": str(tmp_path),
+        "STOKER_URL": server.url,
+        "STOKER_API_KEY": KEY,
+        "STOKER_DATA": str(tmp_path / "data"),
+    }
+
+
+def stoker(*arguments: str | Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run the program to its end."""
+    command = [sys.executable, "-m", "stoker.main", *map(str, arguments)]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """A small dataset."""
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"text": "hello"}\n')
+    return path
+
+
+def test_a_dataset_is_added_and_the_next_command_is_said(environment: dict[str, str], file: Path) -> None:
+    done = stoker("data", "add", file, environment=environment)
+    assert done.returncode == 0, done.stderr
+    assert "stoker plan dataset-" in done.stdout
+
+
+def test_json_is_all_that_stands_on_standard_output(environment: dict[str, str], file: Path) -> None:
+    added = json.loads(stoker("data", "add", file, "--json", environment=environment).stdout)
+    listed = json.loads(stoker("data", "list", "--json", environment=environment).stdout)
+    assert added["state"] == "stored"
+    assert [dataset["dataset_version_id"] for dataset in listed] == [added["dataset_version_id"]]
+
+
+def test_bad_rows_are_shown_with_their_lines(server: ContractServer, environment: dict[str, str], file: Path) -> None:
+    server.rejected_with = [{"line": 17, "column": "messages", "code": "no_answer", "message": "no assistant turn"}]
+    done = stoker("data", "add", file, environment=environment)
+    assert done.returncode == 1
+    assert "17" in done.stderr
+    assert "no assistant turn" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_job_is_watched_in_plain_lines_without_a_terminal(
+    server: ContractServer, environment: dict[str, str]
+) -> None:
+    server.streams = [[job(1, "queued"), job(2, "training"), logs(1), metrics(1, 2), job(3, "completed")]]
+    done = stoker("watch", JOB, environment=environment)
+    assert done.returncode == 0, done.stderr
+    told = [line.split()[1] for line in done.stdout.splitlines()[:3]]
+    assert told == ["queued", "training", "completed"]
+    assert f"stoker artifacts get {JOB}" in done.stdout
+
+
+def test_a_job_that_fails_is_status_1_with_reason_and_advice(
+    server: ContractServer, environment: dict[str, str]
+) -> None:
+    failed = {"job_id": JOB, "status": "failed", "message": "Out of memory.", "advice": "Use a smaller batch."}
+    server.failures = {f"GET /v1/jobs/{JOB}": [JSONResponse({"job_id": JOB, "status": "queued"}), JSONResponse(failed)]}
+    server.streams = [[job(1, "failed")]]
+    done = stoker("watch", JOB, environment=environment)
+    assert done.returncode == 1
+    assert "Out of memory." in done.stdout
+    assert "Next: Use a smaller batch." in done.stdout
+
+
+def test_ctrl_c_leaves_the_job_running_and_says_so(server: ContractServer, environment: dict[str, str]) -> None:
+    server.streams = [[job(1, "training")]]
+    command = [sys.executable, "-m", "stoker.main", "watch", JOB]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, env=environment, stdout=pipe, stderr=pipe, text=True) as program:
+        assert program.stdout is not None
+        assert "training" in program.stdout.readline()
+        program.send_signal(signal.SIGINT)
+        _output, said = program.communicate(timeout=30)
+    assert program.returncode == 130
+    assert f"{JOB} goes on" in said
+    assert f"stoker cancel {JOB}" in said
+    assert "Traceback" not in said
+    assert server.requests("POST", f"/v1/jobs/{JOB}/cancel") == []
+
+
+def test_the_log_is_printed_line_by_line(server: ContractServer, environment: dict[str, str]) -> None:
+    server.lines = logs(1, 2)[1]["lines"]
+    assert stoker("logs", JOB, environment=environment).stdout == "line 1\nline 2\n"
+
+
+def test_files_are_fetched_and_listed_with_their_whole_checksum(
+    server: ContractServer, environment: dict[str, str], tmp_path: Path
+) -> None:
+    server.artifact = b"weights"
+    done = stoker("artifacts", "get", JOB, "--to", tmp_path / "out", environment=environment)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out/adapter_model.safetensors").read_bytes() == b"weights"
+    assert "1 files in" in done.stdout
+    assert hashlib.sha256(b"weights").hexdigest() in done.stdout
+
+
+def test_a_damaged_file_is_status_1(server: ContractServer, environment: dict[str, str], tmp_path: Path) -> None:
+    server.artifact, server.artifact_sha256 = b"weights", "0" * 64
+    done = stoker("artifacts", "get", JOB, "--to", tmp_path / "out", environment=environment)
+    assert done.returncode == 1
+    assert "arrived damaged" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["plan", "dataset-1"], "--model"),
+        (["plan", "dataset-1", "--model", "m", "--batch", "0"], "batch.per_device"),
+        (["plan", "dataset-1", "--model", "m", "--env", "NAME"], "NAME=VALUE"),
+        (["plan", "dataset-1", "--modle", "m"], "--modle"),
+        (["fly"], "fly"),
+    ],
+)
+def test_a_wrong_command_line_is_status_2(environment: dict[str, str], arguments: list[str], said: str) -> None:
+    done = stoker(*arguments, environment=environment)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_refusal_shows_next_step_and_trace_but_no_traceback(
+    server: ContractServer, environment: dict[str, str]
+) -> None:
+    server.failures = {f"GET /v1/jobs/{JOB}": [problem(404, "not_found", "There is no such job.")]}
+    done = stoker("job", "show", JOB, environment=environment)
+    assert done.returncode == 1
+    assert "There is no such job." in done.stderr
+    assert "ab" * 16 in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_id_that_leads_elsewhere_is_not_sent(server: ContractServer, environment: dict[str, str]) -> None:
+    done = stoker("job", "show", "../me", environment=environment)
+    assert done.returncode == 1
+    assert "'../me' cannot be an id" in done.stderr
+    assert server.seen == []
+
+
+def test_no_server_says_how_to_start_one(environment: dict[str, str]) -> None:
+    del environment["STOKER_URL"]
+    done = stoker("jobs", environment=environment)
+    assert done.returncode == 1
+    assert "stoker up" in done.stderr
+
+
+def test_an_answer_that_is_no_json_of_ours_is_told_as_such(server: ContractServer, environment: dict[str, str]) -> None:
+    server.failures = {"GET /v1/datasets": [Response("<html>")]}
+    done = stoker("data", "list", environment=environment)
+    assert done.returncode == 1
+    assert "cannot be understood" in done.stderr
+
+
+def test_a_recipe_that_is_a_folder_is_said(environment: dict[str, str], tmp_path: Path) -> None:
+    done = stoker("plan", "dataset-1", "--recipe", tmp_path, environment=environment)
+    assert done.returncode == 2
+    assert "Is a directory" in done.stderr
+
+
+def test_the_program_starts_quickly_enough_to_be_typed(environment: dict[str, str]) -> None:
+    loaded = (
+        "import sys, stoker.main; print([n for n in ('torch', 'sqlalchemy', 'fastapi', 'nats') if n in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", loaded], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
