@@ -36,10 +36,14 @@ async def test_of_many_deliveries_at_once_one_is_the_first(outbox_database: Data
 
 async def test_a_delivery_that_was_rolled_back_does_not_count(outbox_database: Database) -> None:
     event_id = uuid4()
-    with pytest.raises(ZeroDivisionError):
+
+    async def fail() -> None:
         async with outbox_database.transaction() as session:
             assert await first_time(session, consumer="c", event_id=event_id, now=NOW)
             raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await fail()
     async with outbox_database.transaction() as session:
         assert await first_time(session, consumer="c", event_id=event_id, now=NOW)
 
@@ -137,10 +141,14 @@ async def test_a_fault_of_ours_is_not_taken_for_an_outage(outbox_database: Datab
             await session.execute(text("SELECT nonsense"))
     insert = text("INSERT INTO processed (consumer, event_id, processed_at) VALUES ('c', :id, now())")
     event_id = uuid4()
-    with pytest.raises(IntegrityError):
+
+    async def insert_twice() -> None:
         async with outbox_database.transaction() as session:
             for _ in range(2):
                 await session.execute(insert, {"id": event_id})
+
+    with pytest.raises(IntegrityError):
+        await insert_twice()
 
 
 def test_the_outbox_tables_go_down_and_up_again(outbox_url: SecretStr) -> None:

@@ -92,10 +92,13 @@ async def test_a_woken_relay_sends_at_once(clean_bus: RunningNats, deployer: Bus
 async def test_a_message_of_a_transaction_that_was_rolled_back_is_never_sent(
     clean_bus: RunningNats, deployer: Bus, outbox_database: Database
 ) -> None:
-    with pytest.raises(ZeroDivisionError):
+    async def fail() -> None:
         async with outbox_database.transaction() as session:
             await enqueue(session, fact(job(1), 1))
             raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await fail()
     assert await relay_of(outbox_database, deployer.publisher).send_pending() == 0
 
 
