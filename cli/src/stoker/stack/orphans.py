@@ -22,7 +22,7 @@ def adopt_orphans() -> None:
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-async def keep_reaping(every: timedelta = timedelta(seconds=1)) -> None:
+async def keep_reaping(every: timedelta = timedelta(seconds=2)) -> None:
     """Take the exit status of adopted processes that ended, until cancelled.
 
     Otherwise a machine would look alive to whoever asks for its pid.

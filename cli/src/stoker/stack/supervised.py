@@ -18,7 +18,8 @@ from stoker.stack.tasks import end_task
 Probe = Callable[[], Awaitable[None]]
 Step = Callable[[], Awaitable[None]]
 
-PROBE_SECONDS = 0.1
+# Pauses between questions grow, so that a slow start is not made slower by asking.
+FIRST_PROBE_SECONDS, LONGEST_PROBE_SECONDS = 0.05, 1.0
 # How often a process that is ready is asked whether it still is.
 HEALTH_SECONDS = 10.0
 DESCENDANTS_SECONDS = 1.0
@@ -202,6 +203,7 @@ class SupervisedProcess:
 
     async def _until_ready(self) -> str | None:
         deadline = time.monotonic() + self._ready_timeout.total_seconds()
+        pause = FIRST_PROBE_SECONDS
         while True:
             try:
                 await self.blueprint.probe()
@@ -216,7 +218,8 @@ class SupervisedProcess:
             if time.monotonic() > deadline:
                 await self._child.stop()
                 return f"not ready after {self._ready_timeout.total_seconds():.0f} s ({unready})"
-            await asyncio.sleep(PROBE_SECONDS)
+            await asyncio.sleep(pause)
+            pause = min(1.4 * pause, LONGEST_PROBE_SECONDS)
 
     async def _watch(self) -> str:
         health = asyncio.create_task(self._watch_health(), name=f"health of {self.name}")
