@@ -9,7 +9,7 @@ from stoker_shared.job_state import EndReason, JobStatus
 from stoker_shared.money import ONE_USD
 from stoker_shared.tokens import token_hash
 from tests.integration.deployer.peers import GONE_DATASET
-from tests.integration.deployer.world import World, launch_command
+from tests.integration.deployer.world import World, eventually, launch_command
 
 S = JobStatus
 
@@ -204,9 +204,8 @@ async def test_more_jobs_than_slots_take_their_turn(world: World) -> None:
     jobs = [(await world.launch()).job_id for _ in range(5)]
     most = 0
     for _ in jobs:
-        async with asyncio.timeout(20):
-            while not (living := world.simulator.living()):
-                await asyncio.sleep(0.02)
+        await eventually(lambda: bool(world.simulator.living()))
+        living = world.simulator.living()
         most = max(most, len(living))
         await world.peers.exit(living[0].name[:-2], "success")
         await world.peers.until_told(living[0].name[:-2], "completed")

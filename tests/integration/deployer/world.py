@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -86,15 +87,15 @@ class World:
 
     async def machine(self, name: str) -> Machine:
         """The machine of that name, when it is there."""
-        async with asyncio.timeout(20):
-            while name not in self.simulator.machines:
-                await asyncio.sleep(0.02)
+        await eventually(lambda: name in self.simulator.machines)
         return self.simulator.machines[name]
 
     async def until(self, job_id: str, status: JobStatus, *, seconds: float = 30) -> None:
         """Wait until the row says so."""
         async with asyncio.timeout(seconds):
-            while (await self.row(job_id))["status"] != status.value:
+            while True:
+                if (await self.row(job_id))["status"] == status.value:
+                    return
                 await asyncio.sleep(0.02)
 
     async def row(self, job_id: str) -> dict[str, Any]:
@@ -163,6 +164,15 @@ class World:
             **changes,
         }
         return read_settings(DeployerSettings, {f"STOKER_DEPLOYER_{name}": value for name, value in values.items()})
+
+
+async def eventually(question: Callable[[], bool], *, seconds: float = 20) -> None:
+    """Wait until something of another thread or process is so."""
+    async with asyncio.timeout(seconds):
+        while True:
+            if question():
+                return
+            await asyncio.sleep(0.02)
 
 
 def launch_command(**changes: Any) -> LaunchJob:

@@ -44,7 +44,7 @@ class JobRepository:
     async def insert(self, session: AsyncSession, job: Job) -> bool:
         """Store a new job. False if it is known already."""
         statement = insert(Job).values(**job.model_dump()).on_conflict_do_nothing().returning(col(Job.job_id))
-        return (await session.execute(statement)).first() is not None
+        return (await session.exec(statement)).first() is not None
 
     async def load(self, session: AsyncSession, job_id: str, *, token: UUID) -> Snapshot:
         """A job as it stands, for the holder of its claim.
@@ -77,7 +77,7 @@ class JobRepository:
             ClaimLost: it is not; nothing was changed.
         """
         statement = _guarded(job, token).values(**values).returning(col(Job.job_id))
-        if (await session.execute(statement)).first() is None:
+        if (await session.exec(statement)).first() is None:
             raise ClaimLost(job.job_id)
 
     async def release(
@@ -91,7 +91,7 @@ class JobRepository:
         due = case((col(Job.wakes) > job.wakes, literal(now, UtcColumn)), else_=literal(next_check_at, UtcColumn))
         values = {"lock_token": None, "lock_owner": None, "lock_expires_at": None, "check_failures": failures}
         statement = _guarded(job, token).values(**values, next_check_at=due).returning(col(Job.next_check_at))
-        row = (await session.execute(statement)).first()
+        row = (await session.exec(statement)).first()
         if row is None:
             raise ClaimLost(job.job_id)
         released: datetime = row[0]
@@ -99,13 +99,13 @@ class JobRepository:
 
     async def add_attempt(self, session: AsyncSession, attempt: Attempt) -> None:
         """Store an intent."""
-        await session.execute(insert(Attempt).values(**attempt.model_dump()))
+        await session.exec(insert(Attempt).values(**attempt.model_dump()))
 
     async def note(self, session: AsyncSession, attempt: Attempt, values: Mapping[str, Any]) -> None:
         """Change an attempt. Call it after `move` or `release` in the same transaction, which check the claim."""
         if not values:
             return
-        await session.execute(
+        await session.exec(
             update(Attempt)
             .where(col(Attempt.job_id) == attempt.job_id, col(Attempt.number) == attempt.number)
             .values(**values)
@@ -114,18 +114,18 @@ class JobRepository:
 
     async def has_free_slot(self, session: AsyncSession, job: Job, *, limit: int, now: datetime) -> bool:
         """Whether this job may own a machine now: first come, first served. Holds off other replicas until commit."""
-        await session.execute(_SERIALISE_SLOTS)
+        await session.exec(_SERIALISE_SLOTS)  # type: ignore[call-overload]
         values = {"job_id": job.job_id, "active": _ACTIVE, "created_at": job.created_at, "now": now}
-        ahead = (await session.execute(_COUNT_AHEAD, values)).scalar_one()
+        ahead = (await session.exec(_COUNT_AHEAD, params=values)).scalar_one()  # type: ignore[call-overload]
         return int(ahead) < limit
 
     async def wake_next_queued(self, session: AsyncSession, *, now: datetime) -> None:
         """A slot is free: let the job that waits longest look."""
-        await session.execute(_WAKE_NEXT_QUEUED, {"now": now})
+        await session.exec(_WAKE_NEXT_QUEUED, params={"now": now})  # type: ignore[call-overload]
 
     async def cancel(self, session: AsyncSession, cancellation: Cancellation) -> None:
         """Keep a user's wish; the first one counts."""
-        await session.execute(insert(Cancellation).values(**cancellation.model_dump()).on_conflict_do_nothing())
+        await session.exec(insert(Cancellation).values(**cancellation.model_dump()).on_conflict_do_nothing())
 
     async def cancellation(self, session: AsyncSession, job_id: str) -> Cancellation | None:
         """The user's wish to end this job, if there is one."""
@@ -133,7 +133,7 @@ class JobRepository:
 
     async def forget_cancellations(self, session: AsyncSession, *, before: datetime) -> None:
         """Drop wishes for jobs that never came."""
-        await session.execute(_FORGET_CANCELLATIONS, {"before": before})
+        await session.exec(_FORGET_CANCELLATIONS, params={"before": before})  # type: ignore[call-overload]
 
     async def attempts_by_machine(self, session: AsyncSession, names: Sequence[str]) -> dict[str, Attempt]:
         """The attempts that machines of these names belong to."""

@@ -22,7 +22,7 @@ class LedgerRepository:
 
     async def open_book(self, session: AsyncSession, job_id: str, *, budget: int) -> Book:
         """The balances of a job as they stand."""
-        rows = await session.execute(_BALANCES, {"job_id": job_id})
+        rows = await session.exec(_BALANCES, params={"job_id": job_id})  # type: ignore[call-overload]
         return Book(job_id, budget=budget, balances={row.account: row.balance for row in rows})
 
     async def save(self, session: AsyncSession, book: Book) -> None:
