@@ -142,7 +142,7 @@ def _bound_socket(port: int) -> socket.socket:
     return bound
 
 
-def wait_until(is_true: Callable[[], object], *, seconds: float = 60.0) -> None:
+def wait_until(is_true: Callable[[], object], *, seconds: float = 200.0) -> None:
     """Look until something real has happened."""
     end = time.monotonic() + seconds
     while not is_true():

@@ -155,7 +155,7 @@ def test_a_job_survives_the_death_of_its_server(
     assert "receipt.json" in receiver.artifacts
     first = server.client.get("/v1/machines/job-1-1/logs", params={"limit": 100}).json()
     rest = server.client.get("/v1/machines/job-1-1/logs", params={"offset": first["next_offset"]}).json()
-    assert (first["text"] + rest["text"]).startswith("== preparing ==")
+    assert (first["text"] + rest["text"]).startswith("dataset data.jsonl")
     assert "exit 0 (success)" in rest["text"]
     files = [path for path in server.data_dir.rglob("*") if path.is_file() and "workspace" not in path.parts]
     assert not any(TOKEN in path.read_text("latin-1") for path in files)

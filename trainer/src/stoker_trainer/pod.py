@@ -95,7 +95,6 @@ class Attempt:
 
     def _work(self) -> Outcome:
         pod, report = self._pod, self._reporter
-        report.phase("preparing")
         config = parse_config(pod.TRAINING_CONFIG)
         data = download_dataset(
             pod.DATASET_URL.get_secret_value(),

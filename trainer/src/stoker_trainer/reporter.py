@@ -27,6 +27,9 @@ LAST_LINES = 50
 MAX_WAITING_IN_MEMORY = 20_000
 """Records kept in memory while the spool's disk is full; beyond it the oldest are lost."""
 
+SECONDS_BETWEEN_LINES = 10.0
+"""Each step's numbers are metrics; the log gets one line in this time."""
+
 FIRST_BACKOFF, LONGEST_BACKOFF = 0.5, 30.0
 
 
@@ -94,6 +97,7 @@ class Reporter:
         self._failures = dict.fromkeys(CHANNELS, 0)
         self._not_before = dict.fromkeys(CHANNELS, 0.0)
         self._next_heartbeat = 0.0
+        self._next_line = 0.0
         self._limits: dict[Channel, int] = {}
         self._wake = threading.Event()
         self._closing = threading.Event()
@@ -116,8 +120,11 @@ class Reporter:
         self._put(LOGS, {"stream": stream, "text": text})
 
     def metrics(self, *, step: int, values: Values) -> None:
-        """Queue the values of a step."""
+        """Queue the values of a step; now and then a line of the log says how far the run is."""
         self._put(METRICS, {"step": step, "values": values})
+        if values.get("loss") is not None and self._clock() >= self._next_line:
+            self._next_line = self._clock() + SECONDS_BETWEEN_LINES
+            self.log(f"step {step} of {self._progress.total_steps}: loss {values['loss']:.4f}")
 
     def alert(self, level: AlertLevel, code: str, message: str) -> None:
         """Print and queue an alert."""
