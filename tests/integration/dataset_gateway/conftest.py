@@ -39,6 +39,7 @@ from stoker_shared.tokens import mint_token, token_hash
 from tests.support.ports import free_port
 from tests.support.servers import TestBucket, TestDatabase, fresh_bucket, fresh_database, reset_bus
 
+START_SECONDS = 150
 ROWS = [{"prompt": f"question {number}", "completion": f"answer {number}"} for number in range(50)]
 
 
@@ -78,7 +79,7 @@ class Gateway:
                 stdout=log,
                 stderr=log,
             )
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
             assert self.process.poll() is None, self.log()
             try:
@@ -246,8 +247,8 @@ def gateway(
         port=port,
         log_file=tmp_path_factory.mktemp("gateway") / "gateway.log",
     )
-    running.start(**getattr(request.module, "SETTINGS", {}))
     try:
+        running.start(**getattr(request.module, "SETTINGS", {}))
         yield running
     finally:
         running.stop()

@@ -1,8 +1,10 @@
 """Wiring of the dataset gateway."""
 
 import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,8 +29,11 @@ from stoker_dataset_gateway.uploads.subscribers import answer_uploads
 from stoker_shared.bus import Bus, BusSettings
 from stoker_shared.clock import Clock, SystemClock
 from stoker_shared.database import Database, migrate_up
+from stoker_shared.logging import get_logger
 from stoker_shared.outbox import Relay
 from stoker_shared.web import create_application, serve
+
+logger = get_logger(__name__)
 
 SERVICE = "dataset_gateway"
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -110,14 +115,22 @@ def _lifespan(parts: Parts) -> Callable[[FastAPI], AbstractAsyncContextManager[N
         await parts.bus.start()
         parts.bus.on_reconnect(parts.relay.broker_returned)
         running = [asyncio.create_task(parts.relay.run()), asyncio.create_task(parts.sweeper.run())]
+        for task in running:
+            task.add_done_callback(_end_process_if_it_failed)
         try:
             yield
         finally:
             for task in running:
                 task.cancel()
-                with suppress(asyncio.CancelledError):
-                    await task
+            await asyncio.gather(*running, return_exceptions=True)
             await parts.bus.stop()
             await parts.database.close()
 
     return lifespan
+
+
+def _end_process_if_it_failed(task: "asyncio.Task[None]") -> None:
+    if task.cancelled() or task.exception() is None:
+        return
+    logger.critical("background work failed; ending so that the supervisor starts anew", exc_info=task.exception())
+    os.kill(os.getpid(), signal.SIGTERM)

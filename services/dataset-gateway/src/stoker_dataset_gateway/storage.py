@@ -48,7 +48,7 @@ class _S3(Minio):
         """Free the parts of unfinished uploads of an object."""
         for upload in self._list_multipart_uploads(bucket, prefix=key).uploads:
             if upload.object_name == key:
-                self._abort_multipart_upload(bucket, key, upload.upload_id)
+                self._abort_multipart_upload(bucket, key, str(upload.upload_id))
 
 
 class ObjectReader:
