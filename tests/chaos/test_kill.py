@@ -145,9 +145,7 @@ def model_is_whole(stack: LiveStack, job_id: str, folder: Path) -> bool:
     return bool(metrics["held_out_loss_after"] < metrics["held_out_loss_before"])
 
 
-def wait_until(
-    is_true: Callable[[], bool], *, patience: float = PATIENCE_SECONDS, or_else_go_on: bool = False
-) -> None:
+def wait_until(is_true: Callable[[], bool], *, patience: float = PATIENCE_SECONDS, or_else_go_on: bool = False) -> None:
     """Ask again and again. While a service is being restarted an answer may be missing; that is no failure."""
     from stoker.client.errors import ConnectionLost, ServerBusy, ServerFailed
 

@@ -96,6 +96,11 @@ class Stack:
         return {**served, "nats": facts.nats.url, "object_store": f"http://{facts.object_store.endpoint}"}
 
     @property
+    def facts(self) -> StackFacts | None:
+        """Keys, ports and servers, once `start` has gathered them. Holds secrets."""
+        return self._facts
+
+    @property
     def statuses(self) -> tuple[ProcessStatus, ...]:
         """All processes in the order of their start."""
         return tuple(process.status for process in self._processes.values())

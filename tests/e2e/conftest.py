@@ -1,0 +1,25 @@
+"""One stack for the end-to-end tests: every service as a process, and a tiny model."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.support.live_stack import LiveStack, live_stack
+from tests.support.tiny_model import build_tiny_model, conversations, write_rows
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveStack]:
+    with live_stack(tmp_path_factory.mktemp("e2e") / "data") as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_tiny_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="session")
+def dataset(stack: LiveStack, tmp_path_factory: pytest.TempPathFactory) -> str:
+    rows = write_rows(tmp_path_factory.mktemp("data") / "code-words.jsonl", conversations())
+    return stack.client.upload_dataset(rows).dataset_version_id
