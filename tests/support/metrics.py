@@ -116,7 +116,7 @@ class MetricsProcess:
             self.process = subprocess.Popen(  # noqa: ASYNC220 - it must outlive this loop
                 [sys.executable, "-m", self._module, "serve"], env=kept | self._variables, stdout=log, stderr=log
             )
-        end = time.monotonic() + 30
+        end = time.monotonic() + 90
         async with httpx.AsyncClient(trust_env=False) as client:
             while not await self._is_ready(client):
                 assert self.process.poll() is None, self._log_file.read_text()[-3000:]
