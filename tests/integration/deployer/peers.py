@@ -39,7 +39,7 @@ class Gates:
 
     async def reached(self, name: str) -> None:
         """Wait until somebody stands before the gate."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await self._reached[name].wait()
 
     async def pass_through(self, name: str) -> None:
@@ -114,7 +114,7 @@ class Peers:
         self.reports[job_id, attempt] = self._report(job_id, attempt, exit=said)
         await self._publish("metrics", PodExited(**_envelope(job_id, attempt), exit_code=code, reason=reason))
 
-    async def until_told(self, job_id: str, fact: str, *, times: int = 1, seconds: float = 30) -> JobEvent:
+    async def until_told(self, job_id: str, fact: str, *, times: int = 1, seconds: float = 60) -> JobEvent:
         """Wait for an event of a job."""
         async with asyncio.timeout(seconds):
             while True:

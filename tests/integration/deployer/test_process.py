@@ -82,16 +82,18 @@ async def test_the_process_migrates_serves_and_ends_on_sigterm(clean_bus: Runnin
     environment = _environment(clean_bus, database, port)
     migrated = await asyncio.to_thread(_run, environment, "migrate")
     assert migrated.returncode == 0, migrated.stderr
-    command = [sys.executable, "-m", "stoker_deployer", "serve"]
-    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "stoker_deployer", "serve", env=environment, stderr=subprocess.PIPE
+    )
     try:
         ready = await _until_ready(port)
         assert ready["checks"] == {"postgres": True, "nats": True}
     finally:
         process.send_signal(signal.SIGTERM)
-        _, log = await asyncio.to_thread(process.communicate, timeout=30)
-    assert process.returncode in (0, -signal.SIGTERM), log
-    assert "Traceback" not in log
+        async with asyncio.timeout(30):
+            _, log = await process.communicate()
+    assert process.returncode in (0, -signal.SIGTERM), log.decode()
+    assert b"Traceback" not in log
 
 
 async def _until_ready(port: int) -> dict[str, Any]:

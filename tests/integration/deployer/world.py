@@ -25,9 +25,9 @@ from tests.simulators.training_server import KEY, Machine, Simulator
 from tests.support.servers import TestDatabase
 
 FAST = {
-    "LEASE": "1.5",
-    "LOCAL_TIMEOUT": "0.6",
-    "LOCAL_LAUNCH_TIMEOUT": "0.6",
+    "LEASE": "3",
+    "LOCAL_TIMEOUT": "2",
+    "LOCAL_LAUNCH_TIMEOUT": "1.5",
     "POLL_INTERVAL": "0.05",
     "ACTIVE_CHECK": "0.1",
     "QUEUED_CHECK": "0.1",
@@ -90,7 +90,7 @@ class World:
         await eventually(lambda: name in self.simulator.machines)
         return self.simulator.machines[name]
 
-    async def until(self, job_id: str, status: JobStatus, *, seconds: float = 30) -> None:
+    async def until(self, job_id: str, status: JobStatus, *, seconds: float = 60) -> None:
         """Wait until the row says so."""
         async with asyncio.timeout(seconds):
             while True:
@@ -166,7 +166,7 @@ class World:
         return read_settings(DeployerSettings, {f"STOKER_DEPLOYER_{name}": value for name, value in values.items()})
 
 
-async def eventually(question: Callable[[], bool], *, seconds: float = 20) -> None:
+async def eventually(question: Callable[[], bool], *, seconds: float = 60) -> None:
     """Wait until something of another thread or process is so."""
     async with asyncio.timeout(seconds):
         while True:

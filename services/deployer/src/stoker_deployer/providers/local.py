@@ -28,6 +28,7 @@ from stoker_shared.rpc.deployer import ModelFacts, Offer, OffersQuery, ProviderH
 _LOG_PIECE_BYTES = 256 * 1024
 # Reading a model's configuration from the hub takes longer than asking for a state.
 _INSPECT_SECONDS = 25.0
+_KEEPALIVE_SECONDS = 2.0
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
@@ -79,6 +80,8 @@ class LocalProvider(Provider):
             base_url=url,
             headers={"Authorization": f"Bearer {api_key.get_secret_value()}"},
             timeout=httpx.Timeout(timeout.total_seconds()),
+            # Shorter than the server keeps idle connections: a launch on one that it is just closing is lost.
+            limits=httpx.Limits(keepalive_expiry=_KEEPALIVE_SECONDS),
             # A training server stands in our own network; a proxy of the surroundings must not come between.
             trust_env=False,
         )
