@@ -3,6 +3,7 @@
 import asyncio
 from datetime import timedelta
 
+import asyncpg
 import httpx
 import pytest
 
@@ -13,7 +14,8 @@ from stoker_shared.rpc.deployer import ProviderHealth
 from tests.integration.api.conftest import User
 from tests.integration.api.peers import Peers
 from tests.support.bus import stored, until
-from tests.unit.api.examples import DATASET_ID
+from tests.support.servers import TestDatabase
+from tests.unit.api.examples import DATASET_ID, NOW
 
 
 async def commands(server: RunningNats, *, at_least: int) -> list[LaunchJob]:
@@ -61,6 +63,42 @@ async def test_launches_at_the_same_time_under_one_key_make_one_job(user: User, 
     assert len({answer.json()["job_id"] for answer in answers}) == 1
     await user.launch(plan)
     assert len(await commands(clean_bus, at_least=2)) == 2
+
+
+@pytest.mark.parametrize(("is_same_plan", "status"), [(True, 200), (False, 409)])
+async def test_a_launch_that_loses_a_race_for_its_key_finds_the_winner(
+    user: User, api_database: TestDatabase, *, is_same_plan: bool, status: int
+) -> None:
+    plan, other = await user.plan(), await user.plan()
+    winner = plan if is_same_plan else other
+    connection = await asyncpg.connect(api_database.url("api", driver="postgresql"))
+    # Inside a transaction the list of activities stands still.
+    observer = await asyncpg.connect(api_database.url("api", driver="postgresql"))
+    try:
+        transaction = connection.transaction()
+        await transaction.start()
+        await connection.execute(_WINNER, "job-00000000000000ee", user.user_id, winner["plan_id"], "k", NOW)
+        launch = asyncio.create_task(user.launch(plan, key="k"))
+        # The loser has seen no earlier launch and now waits for the winner's row.
+        await until(lambda: observer.fetchval(_IS_SOMEBODY_WAITING), what="the loser waits")
+        await transaction.commit()
+        response = await launch
+    finally:
+        await connection.close()
+        await observer.close()
+    assert response.status_code == status
+    assert "job-00000000000000ee" in response.text
+    assert len((await user.http.get("/v1/jobs")).json()["jobs"]) == 1
+
+
+_WINNER = """
+INSERT INTO job_views (job_id, owner, plan_id, idempotency_key, status, created_at, updated_at)
+VALUES ($1, $2, $3, $4, 'queued', $5, $5)
+"""
+_IS_SOMEBODY_WAITING = """
+SELECT count(*) > 0 FROM pg_stat_activity
+WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE 'INSERT INTO job_views%'
+"""
 
 
 async def test_without_a_key_every_launch_is_a_new_job(user: User) -> None:
