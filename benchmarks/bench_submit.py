@@ -1,4 +1,4 @@
-"""From `POST /v1/jobs` to the provider's launch call, against one bare NATS request and reply plus one PostgreSQL commit.
+"""From `POST /v1/jobs` to the provider's launch call, against one NATS request and reply plus one PostgreSQL commit.
 
 The rival is the least that any design with a broker and a database could need: no HTTP, no framework, no retry, no
 second service. Both are measured in turn, launch by launch, on the same servers in the same run.
@@ -15,17 +15,17 @@ import time
 from contextlib import ExitStack
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import asyncpg
 import httpx
 import nats
-from tests.support.live_stack import LiveStack, live_stack, tiny_recipe
-from tests.support.tiny_model import conversations, write_rows
 
 from stoker.stack.services import SERVICES, ServiceSpec
 from stoker.stack.standalone import LoopThread, RunningNats, running_nats
 from stoker_shared.permissions import Permission
+from tests.support.live_stack import LiveStack, live_stack, tiny_recipe
+from tests.support.tiny_model import conversations, write_rows
 
 LAUNCHES = 200
 WARM_UP = 20
@@ -54,8 +54,8 @@ def main() -> None:
 
 def with_instant_machines() -> tuple[ServiceSpec, ...]:
     """The stack's services with the simulated training server in the place of the real one."""
-    simulator = "exec {} -m tests.simulators.training_server --port $STOKER_TRAINING_SERVER_PORT --key $STOKER_TRAINING_SERVER_API_KEY"
-    command = ("/bin/sh", "-c", simulator.format(sys.executable))
+    options = "--port $STOKER_TRAINING_SERVER_PORT --key $STOKER_TRAINING_SERVER_API_KEY"
+    command = ("/bin/sh", "-c", f"exec {sys.executable} -m tests.simulators.training_server {options}")
     return tuple(
         ServiceSpec(
             name=spec.name,
@@ -80,7 +80,7 @@ class Floor:
         self._stack = stack
         self._loop = LoopThread()
 
-    def __enter__(self) -> "Floor":
+    def __enter__(self) -> Self:
         self._loop.run(self._open())
         return self
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from tests.support.live_stack import LiveStack, live_stack
 from tests.support.tiny_model import build_tiny_model, conversations, write_rows
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import httpx
 import pytest
-from tests.support.live_stack import LiveStack, tiny_recipe
-from tests.support.tiny_model import write_rows
 
 from stoker.client import Client, JobChanged, MetricsReported
 from stoker.client.errors import DatasetRejected, InvalidRequest, NotSignedIn, PlanBlocked
+from tests.support.live_stack import LiveStack, tiny_recipe
+from tests.support.tiny_model import write_rows
 
 STEPS = 30
 
@@ -51,22 +51,22 @@ ORDER = ("queued", "provisioning", "starting", "preparing", "training", "saving"
 
 def test_a_job_is_launched_in_one_call_and_cancelled(stack: LiveStack, tiny_model: Path, dataset: str) -> None:
     recipe = stack.client.save_recipe("one call", tiny_recipe(tiny_model, steps=5000))
-    deployed = stack.client.deploy(
+    job_id = stack.client.deploy(
         "local",
         training_config_id=recipe.recipe_id,
         dataset_version_id=dataset,
         gpu_type="cpu",
         gpu_count=0,
         budget_limit="0.50",
-    )
+    ).job.job_id
     statuses = []
-    for item in stack.client.follow(deployed.job_id):
+    for item in stack.client.follow(job_id):
         if isinstance(item, JobChanged):
             statuses.append(item.job.status)
             if item.type == "machine_provisioned":
-                stack.client.cancel(deployed.job_id)
+                stack.client.cancel(job_id)
     assert statuses[-2:] == ["terminating", "cancelled"]
-    assert [machine["state"] for machine in stack.machines(deployed.job_id)] == ["terminated"]
+    assert [machine["state"] for machine in stack.machines(job_id)] == ["terminated"]
 
 
 def test_rows_that_cannot_be_trained_on_are_named_by_line(stack: LiveStack, tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ def test_rows_that_cannot_be_trained_on_are_named_by_line(stack: LiveStack, tmp_
 def test_an_empty_dataset_is_refused_with_words(stack: LiveStack, tmp_path: Path) -> None:
     file = tmp_path / "empty.jsonl"
     file.touch()
-    with pytest.raises((DatasetRejected, InvalidRequest), match="(?i)empty|no rows"):
+    with pytest.raises((DatasetRejected, InvalidRequest), match=r"(?i)empty|no rows"):
         stack.client.upload_dataset(file)
 
 
