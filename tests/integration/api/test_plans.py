@@ -12,7 +12,7 @@ async def test_a_plan_shows_what_it_stands_on_and_can_be_read_again(user: User) 
     plan = await user.plan(budget_usd="2.50", max_attempts=2)
     assert plan["is_launchable"]
     assert plan["blocking"] == []
-    assert plan["budget"] == {"budget_micro_usd": 2_500_000, "minimum_micro_usd": 8334, "is_default": False}
+    assert plan["budget"] == {"budget_micro_usd": 2_500_000, "minimum_micro_usd": 1667, "is_default": False}
     assert plan["fit"]["need"]["trained_parameters"] == 4_884_480
     assert plan["offers"][0]["fit"] == "fits"
     assert plan["forecast"]["seconds_low"] < plan["forecast"]["seconds_high"]

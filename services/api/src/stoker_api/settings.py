@@ -29,7 +29,7 @@ class ApiSettings(ServiceSettings):
     # How long gathered facts count as fresh; a launch after that asks for dataset and price again.
     facts_lifetime: timedelta = Field(default=timedelta(seconds=30), ge=timedelta())
     # The least that a budget must pay for, at the price of the offer.
-    minimum_reservation: timedelta = Field(default=timedelta(minutes=5), ge=timedelta())
+    minimum_reservation: timedelta = Field(default=timedelta(minutes=1), ge=timedelta())
     # A plan without a budget gets its forecast with a margin, but never less than this.
     default_budget_floor_micro_usd: NonNegativeMicroUsd = ONE_USD
     default_max_attempts: int = Field(default=3, ge=1, le=20)

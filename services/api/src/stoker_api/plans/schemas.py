@@ -34,9 +34,12 @@ RESERVED_VARIABLES = frozenset(
         "ALERT_API_URL",
         "ARTIFACTS_API_URL",
         "TRAINING_CONFIG",
+        "DEFAULT_DATALOADER_NUM_WORKERS",
+        "DEFAULT_DATALOADER_PREFETCH_FACTOR",
+        "DEFAULT_PRETOKENIZE",
     }
 )
-"""Set by Stoker; a user's value would send the job's token or model somewhere else."""
+"""Set by Stoker, and refused by the deployer in a launch; most would send the job's token or model elsewhere."""
 
 
 def _checked_environment(environment: dict[str, str]) -> dict[str, str]:
