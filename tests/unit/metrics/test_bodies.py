@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stoker_metrics.reports.reading import parse_report
-from stoker_metrics.reports.schemas import MAX_LAST_LINES, MAX_TEXT_CHARACTERS, cut
+from stoker_metrics.reports.schemas import MAX_LAST_LINES, MAX_TEXT_CHARACTERS, Report, cut
 from stoker_metrics.reports.telemetry import ALERT, EXIT, HEARTBEAT, LOGS, METRICS, Kind, message_id
 from stoker_shared.errors import RequestInvalid
 from tests.support.metrics import alert, ending, heartbeat, lines, points
@@ -63,6 +63,16 @@ json_values = st.recursive(
 )
 
 
+def report_or_none(kind: Kind, body: bytes) -> Report | None:
+    """A report, or None if it is refused with its fields named; anything else is a fault of the service."""
+    try:
+        return parse_report(kind.report, body)
+    except RequestInvalid as refusal:
+        if not refusal.fields:
+            raise
+        return None
+
+
 @pytest.mark.parametrize(
     ("kind", "body", "field"), FAULTS, ids=[f"{kind.name}-{field[:30]}" for kind, _, field in FAULTS]
 )
@@ -73,12 +83,9 @@ def test_a_field_that_is_wrong_is_named(kind: Kind, body: Any, field: str) -> No
 
 
 @given(st.binary(max_size=200))
-def test_bytes_are_a_report_or_refused(body: bytes) -> None:
+def test_bytes_are_refused_in_words(body: bytes) -> None:
     for kind in KINDS.values():
-        try:
-            parse_report(kind.report, body)
-        except RequestInvalid as refusal:
-            assert refusal.fields
+        assert report_or_none(kind, body) is None
 
 
 @given(st.sampled_from(VALID), st.data())
@@ -91,10 +98,8 @@ def test_a_report_with_one_field_replaced_is_taken_or_refused_and_never_breaks_t
     if kind.items and data.draw(st.booleans()):
         target = changed[kind.items][0]
     target[data.draw(st.sampled_from(sorted(target)))] = data.draw(json_values)
-    try:
-        report = parse_report(kind.report, json.dumps(changed).encode("utf-8", "surrogatepass"))
-    except RequestInvalid as refusal:
-        assert refusal.fields
+    report = report_or_none(kind, json.dumps(changed).encode("utf-8", "surrogatepass"))
+    if report is None:
         return
     message = kind.message(JOB, report, NOW)
     assert type(message).model_validate_json(message.model_dump_json()) == message
