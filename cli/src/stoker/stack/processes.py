@@ -18,6 +18,7 @@ from stoker.stack.records import RunRecord
 
 POLL_SECONDS = 0.05
 KEPT_LOGS = 3
+GROUP_LOOKS = 100
 _PR_SET_PDEATHSIG = 1
 
 # Those whose exit status a Child collects; nobody else may.
@@ -122,6 +123,7 @@ class Child:
                 await asyncio.wait_for(self.wait(), given.total_seconds())
         finally:
             self.clear_up()
+        await self._group_died()
 
     async def wait(self) -> int:
         """Wait for the end of the process. Returns the exit status."""
@@ -140,6 +142,13 @@ class Child:
         self._group_is_gone = True
         if self._records is not None:
             RunRecord.file(self._records, self.spec.name).unlink(missing_ok=True)
+
+    async def _group_died(self) -> None:
+        """Give the rest of the group a moment to die of SIGKILL: the kernel does not wait for it."""
+        for _ in range(GROUP_LOOKS):
+            if self._process is None or not _group_exists(self._process.pid):
+                return
+            await asyncio.sleep(POLL_SECONDS / 5)
 
     def last_lines(self, count: int = 15) -> str:
         """The end of the log."""
@@ -226,6 +235,14 @@ def _leash(number: signal.Signals, parent: int) -> Callable[[], None] | None:
             os._exit(1)
 
     return bind_to_parent
+
+
+def _group_exists(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True
 
 
 def _kill_group(group: int) -> None:
