@@ -159,7 +159,8 @@ class DatasetRejected(Refused):
     def __init__(
         self, *, status: int, problem: dict[str, Any], faults: Sequence[RowFault], faults_total: int, version_id: str
     ) -> None:
-        super().__init__(status=status, problem=problem)
+        # The gateway's own words speak of the form of its answer.
+        super().__init__(status=status, problem=problem | {"next_step": "Mend these rows and upload the file again."})
         self.faults = tuple(faults)
         self.faults_total = max(faults_total, len(self.faults))
         self.dataset_version_id = version_id

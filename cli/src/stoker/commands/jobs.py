@@ -1,7 +1,7 @@
 """`stoker launch`, `watch`, `jobs`, `job`, `cancel`, `logs`, `deploy`."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Annotated
 
 import typer
@@ -161,7 +161,7 @@ def _watch(client: Client, job: Job, *, as_json: bool) -> None:
         raise typer.Exit(1)
 
 
-def _print_machine_log(client: Client, job: str, *, follow: bool) -> None:
+def _print_machine_log(client: Client, job: str, *, follow: bool, sleep: Callable[[float], None] = time.sleep) -> None:
     offset = 0
     while True:
         was_over = not follow or client.job(job).is_over
@@ -170,7 +170,7 @@ def _print_machine_log(client: Client, job: str, *, follow: bool) -> None:
         if piece.next_offset == offset and was_over:
             return
         if piece.next_offset == offset:
-            time.sleep(MACHINE_LOG_PAUSE)
+            sleep(MACHINE_LOG_PAUSE)
         offset = piece.next_offset
 
 

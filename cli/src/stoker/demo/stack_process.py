@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -14,7 +15,7 @@ import psutil
 from stoker.demo.errors import ProcessesLeft, ProgramFailed
 from stoker.demo.programs import last_lines
 
-READY_TIMEOUT = 240.0
+READY_TIMEOUT = 600.0
 STOP_TIMEOUT = 120.0
 LOOK_EVERY = 0.2
 
@@ -22,8 +23,9 @@ LOOK_EVERY = 0.2
 class StackProcess:
     """`stoker up` on a data folder of its own, from `with` to the end of the block."""
 
-    def __init__(self, data_dir: Path) -> None:
+    def __init__(self, data_dir: Path, *, sleep: Callable[[float], None] = time.sleep) -> None:
         self.data_dir = data_dir
+        self._sleep = sleep
         self.log_file = data_dir.with_name(f"{data_dir.name}.log")
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -53,7 +55,7 @@ class StackProcess:
         while not _is_ready(self.data_dir / "stack.json", self._process.pid):
             if self._process.poll() is not None or time.monotonic() > deadline:
                 raise self._not_ready()
-            time.sleep(LOOK_EVERY)
+            self._sleep(LOOK_EVERY)
 
     def stop(self) -> None:
         """Stop it and see that nothing is left.

@@ -18,14 +18,19 @@ WIDTH_OF_FILES = 160
 
 def results() -> Console:
     """The console for results. Made for each command, so that it writes to the standard output of that moment."""
-    is_narrowed = sys.stdout.isatty() or "COLUMNS" in os.environ
-    # Soft wrap: a line that is copied from the screen is whole.
-    return Console(highlight=False, soft_wrap=True, width=None if is_narrowed else WIDTH_OF_FILES)
+    return _console(is_error=False)
 
 
 def remarks() -> Console:
     """The console for progress and errors."""
-    return Console(stderr=True, highlight=False, soft_wrap=True)
+    return _console(is_error=True)
+
+
+def _console(*, is_error: bool) -> Console:
+    stream = sys.stderr if is_error else sys.stdout
+    is_narrowed = stream.isatty() or "COLUMNS" in os.environ
+    # Soft wrap: a line that is copied from the screen is whole.
+    return Console(stderr=is_error, highlight=False, soft_wrap=True, width=None if is_narrowed else WIDTH_OF_FILES)
 
 
 def print_json(content: BaseModel | Iterable[BaseModel]) -> None:
