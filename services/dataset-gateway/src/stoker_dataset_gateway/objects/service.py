@@ -78,15 +78,15 @@ class ObjectWriter:
         await session.flush()
         await self._rows.condemn(session, key, now=now)
 
-    async def discard(self, key: str) -> None:
+    async def discard(self, object_key: str) -> None:
         """Delete an object that was not kept; one that was kept is left alone. What fails is left to `sweep`."""
         try:
             async with self._database.transaction() as session:
-                is_unwanted = await self._rows.condemn(session, key, now=self._clock.now())
+                is_unwanted = await self._rows.condemn(session, object_key, now=self._clock.now())
             if is_unwanted:
-                await self._delete(key)
+                await self._delete(object_key)
         except TransientError as error:
-            logger.warning("object not deleted yet", key=key, reason=error.detail)
+            logger.warning("object not deleted yet", object_key=object_key, reason=error.detail)
 
     async def sweep(self) -> int:
         """Delete what abandoned writes have left. Returns how many objects were looked at."""
@@ -107,15 +107,15 @@ class ObjectWriter:
                     raise WriteInProgress
             await self._rows.add(session, object_key=key, purpose=purpose, busy_until=now + self._lease)
 
-    async def _renew(self, key: str) -> None:
+    async def _renew(self, object_key: str) -> None:
         while True:
             await asyncio.sleep(self._lease.total_seconds() / 3)
             try:
                 async with self._database.transaction() as session:
-                    await self._rows.renew(session, key, busy_until=self._clock.now() + self._lease)
+                    await self._rows.renew(session, object_key, busy_until=self._clock.now() + self._lease)
             except StokerError as error:
                 # The lease outlives two failures; after that `keep` decides.
-                logger.warning("write not renewed", key=key, reason=error.detail)
+                logger.warning("write not renewed", object_key=object_key, reason=error.detail)
 
     async def _delete(self, key: str) -> None:
         await self._store.delete(key)
