@@ -83,7 +83,7 @@ class Peers:
 
     async def stop_metrics(self) -> None:
         """The metrics service goes away."""
-        await self._buses["metrics"].stop()
+        await self._buses.pop("metrics").stop()
 
     async def start_metrics(self, nats: RunningNats) -> None:
         """The metrics service comes back with what it knew."""
