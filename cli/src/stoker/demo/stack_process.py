@@ -5,9 +5,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Self
 
 import psutil
@@ -66,20 +67,18 @@ class StackProcess:
         process, self._process = self._process, None
         if process is None:
             return
-        family = _family(process.pid)
-        if process.poll() is None:
-            process.send_signal(signal.SIGINT)
-        try:
-            process.wait(STOP_TIMEOUT)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        left = [member for member in family if member.is_running() and member.status() != psutil.STATUS_ZOMBIE]
-        names = [" ".join(member.cmdline()[:4]) or member.name() for member in left]
-        for member in left:
-            member.kill()
+        with _interrupts_handed_to(process):
+            family = _family(process.pid)
+            if process.poll() is None:
+                process.send_signal(signal.SIGINT)
+            try:
+                process.wait(STOP_TIMEOUT)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            left = _killed(family)
         if left:
-            raise ProcessesLeft(names)
+            raise ProcessesLeft(left)
 
     def _not_ready(self) -> ProgramFailed:
         exit_code = self._process.poll() if self._process else None
@@ -104,3 +103,28 @@ def _family(pid: int) -> list[psutil.Process]:
         return psutil.Process(pid).children(recursive=True)
     except psutil.NoSuchProcess:
         return []
+
+
+def _killed(family: list[psutil.Process]) -> list[str]:
+    names = []
+    for member in family:
+        with suppress(psutil.NoSuchProcess):
+            if member.is_running() and member.status() != psutil.STATUS_ZOMBIE:
+                names.append(" ".join(member.cmdline()[:4]) or member.name())
+                member.kill()
+    return names
+
+
+@contextmanager
+def _interrupts_handed_to(process: "subprocess.Popen[bytes]") -> Iterator[None]:
+    """An impatient Ctrl-C must not leave the stack behind: it is told to hurry instead."""
+
+    def hurry(_number: int, _frame: FrameType | None) -> None:
+        process.send_signal(signal.SIGINT)
+
+    before = {number: signal.signal(number, hurry) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
