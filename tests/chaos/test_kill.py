@@ -144,7 +144,7 @@ def model_is_whole(stack: LiveStack, job_id: str, folder: Path) -> bool:
     for artifact in stack.client.artifacts(job_id):
         stack.client.download_artifact(artifact, folder)
     metrics = json.loads((folder / "metrics.json").read_text())
-    return bool(metrics["held_out_loss_after"] < metrics["held_out_loss_before"])
+    return bool(metrics["held_out"]["loss_after"] < metrics["held_out"]["loss_before"])
 
 
 def wait_until(is_true: Callable[[], bool], *, patience: float = PATIENCE_SECONDS, or_else_go_on: bool = False) -> None:

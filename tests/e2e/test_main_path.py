@@ -39,7 +39,7 @@ def test_a_job_runs_from_upload_to_checked_artifacts(
         file = stack.client.download_artifact(artifact, tmp_path)
         assert hashlib.sha256(file.read_bytes()).hexdigest() == artifact.sha256
     metrics = json.loads((tmp_path / "metrics.json").read_text())
-    assert metrics["held_out_loss_after"] < metrics["held_out_loss_before"]
+    assert metrics["held_out"]["loss_after"] < metrics["held_out"]["loss_before"]
     receipt = json.loads((tmp_path / "receipt.json").read_text())
     assert receipt["dataset_sha256"] == stack.client.dataset(dataset).sha256
     assert [machine["state"] for machine in stack.machines(job_id)] == ["terminated"]
