@@ -4,7 +4,7 @@ import hashlib
 import json
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -44,8 +44,8 @@ class ContractServer:
     seen: list[Seen] = field(default_factory=list)
     datasets: dict[str, dict[str, Any]] = field(default_factory=dict)
     rejected_with: list[dict[str, Any]] = field(default_factory=list)
-    failures: dict[str, list[Response]] = field(default_factory=dict)
-    """By "METHOD /path": answers to give first."""
+    failures: dict[str, list[Response | Callable[[], Response]]] = field(default_factory=dict)
+    """By "METHOD /path": answers to give first, or what makes them."""
     streams: list[list[Event]] = field(default_factory=list)
     """One script of events for each connection to the event stream."""
     points: list[dict[str, Any]] = field(default_factory=list)
@@ -180,7 +180,8 @@ class ContractServer:
         self.seen.append(Seen(request.method, path, dict(request.headers), await request.body()))
         waiting = self.failures.get(f"{request.method} {path}")
         if waiting:
-            return waiting.pop(0)
+            first = waiting.pop(0)
+            return first if isinstance(first, Response) else first()
         if token is not None and request.headers.get("authorization") != f"Bearer {token}":
             return problem(401, "unauthorised", "This key is not known.")
         return None

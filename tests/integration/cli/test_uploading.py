@@ -1,18 +1,20 @@
 """Uploads over real HTTP."""
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from starlette.responses import Response
 
 from stoker.client import Client
 from stoker.client.errors import (
+    Conflicting,
     ConnectionLost,
     DatasetRejected,
     FileUnreadable,
     InvalidRequest,
     NotSignedIn,
-    Refused,
     ServerBusy,
 )
 from stoker.client.transfer import FileFacts, upload
@@ -30,7 +32,7 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def busy() -> list[object]:
+def busy() -> list[Response | Callable[[], Response]]:
     return [problem(503, "temporarily_unavailable", "Not now.", headers={"Retry-After": "0"})]
 
 
@@ -60,7 +62,7 @@ def test_content_that_is_stored_is_not_sent_again(server: ContractServer, client
 
 def test_a_busy_server_is_asked_again(server: ContractServer, client: Client, file: Path) -> None:
     upload_path = f"PUT /v1/uploads/dataset-{hashlib.sha256(CONTENT).hexdigest()[:16]}"
-    server.failures = {"POST /v1/datasets": busy(), upload_path: busy()}  # type: ignore[dict-item]
+    server.failures = {"POST /v1/datasets": busy(), upload_path: busy()}
     assert client.upload_dataset(file).state == "stored"
     puts = [seen for seen in server.seen if seen.method == "PUT"]
     assert [put.body for put in puts] == [CONTENT, CONTENT]
@@ -75,7 +77,7 @@ def test_a_gateway_that_still_holds_the_broken_upload_is_asked_again(
 
 
 def test_a_server_that_stays_busy_is_given_up_with_its_words(server: ContractServer, client: Client) -> None:
-    server.failures = {"GET /v1/me": busy() * 1000}  # type: ignore[dict-item]
+    server.failures = {"GET /v1/me": busy() * 1000}
     with pytest.raises(ServerBusy, match="Not now"):
         client.me()
     assert len(server.requests("GET", "/v1/me")) > 2
@@ -83,13 +85,20 @@ def test_a_server_that_stays_busy_is_given_up_with_its_words(server: ContractSer
 
 def test_an_upload_whose_answer_was_lost_is_found_stored(server: ContractServer, client: Client, file: Path) -> None:
     version_id = f"dataset-{hashlib.sha256(CONTENT).hexdigest()[:16]}"
-    # Stored by the attempt whose answer was lost: the next one is told so.
-    server.failures = {f"PUT /v1/uploads/{version_id}": [problem(409, "already_stored", "Stored already.")]}
-    client.datasets()
-    with pytest.raises(Refused, match="Stored already"):
-        client.upload_dataset(file)
-    server.datasets[version_id]["state"] = "stored"
+
+    def stored_meanwhile() -> Response:
+        server.datasets[version_id]["state"] = "stored"
+        return problem(409, "already_stored", "Stored already.")
+
+    server.failures = {f"PUT /v1/uploads/{version_id}": [stored_meanwhile]}
     assert client.upload_dataset(file).state == "stored"
+
+
+def test_a_conflict_about_something_else_is_told(server: ContractServer, client: Client, file: Path) -> None:
+    version_id = f"dataset-{hashlib.sha256(CONTENT).hexdigest()[:16]}"
+    server.failures = {f"PUT /v1/uploads/{version_id}": [problem(409, "upload_expired", "It took too long.")]}
+    with pytest.raises(Conflicting, match="too long"):
+        client.upload_dataset(file)
 
 
 def test_bad_rows_come_back_with_their_lines(server: ContractServer, client: Client, file: Path) -> None:
