@@ -306,7 +306,7 @@ class Client:
         while True:
             page = getattr(self._get(kind, path, params={"after": after, "limit": PAGE}), entries)
             yield from page
-            if len(page) < PAGE:
+            if not page:  # a page that is merely short was cut by size
                 return
             after = page[-1].sequence
 

@@ -130,7 +130,7 @@ class Follower:
                 after = 0  # the numbers of the attempt before say nothing about this one
                 continue
             yield from self._fresh(page)
-            if len(page.entries) < PAGE:
+            if not page.entries:  # a page that is merely short was cut by size
                 return
             after = page.entries[-1].sequence
 
