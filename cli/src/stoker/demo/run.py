@@ -53,6 +53,7 @@ class Demo:
                 stack.start()
             with Client(data_dir=stack.data_dir) as client:
                 self._console.print(f"      api {client.server.url}")
+                self._cancel_leftovers(client)
                 result_folder = self._main_path(client, file, model)
             with self._stages.stage("compare"):
                 self._compare(model, result_folder)
@@ -60,6 +61,13 @@ class Demo:
             with self._stages.stage("stop"):
                 stack.stop()
         return self.result
+
+    def _cancel_leftovers(self, client: Client) -> None:
+        # A stack goes on with unfinished jobs; one of an interrupted demo would hold the only slot of this machine.
+        for job in client.jobs():
+            if not job.is_over:
+                client.cancel(job.job_id)
+                self._console.print(f"      {job.job_id} of an interrupted run is cancelled")
 
     def _main_path(self, client: Client, file: Path, model: Path) -> Path:
         with self._stages.stage("upload"):
