@@ -125,9 +125,9 @@ class Peers:
                 await self._events_changed.wait()
 
     def events_of(self, job_id: str) -> list[JobEvent]:
-        """What was told of a job, in order of arrival, each once."""
+        """What was told of a job, each event once. Handlers run side by side, so the order is that of the sequence."""
         by_id = {event.event_id: event for event in self.events if event.job_id == job_id}
-        return list(by_id.values())
+        return sorted(by_id.values(), key=lambda event: event.sequence)
 
     def statuses_of(self, job_id: str) -> list[str]:
         """The statuses that a job was told to be in."""

@@ -12,6 +12,7 @@ import asyncpg
 
 from stoker.stack.standalone import RunningNats
 from stoker_deployer.main import Deployer
+from stoker_deployer.pipeline.cancelling import end_tasks
 from stoker_deployer.settings import DeployerSettings
 from stoker_shared.commands import CancelJob, LaunchJob, PlannedOffer
 from stoker_shared.identifiers import new_identifier
@@ -67,10 +68,7 @@ class World:
     async def crash(self, deployer: Deployer) -> None:
         """What a killed process leaves behind: claims that nobody gives back, calls that nobody waits for."""
         self.deployers.remove(deployer)
-        working = [*deployer.pipeline._held.values(), *deployer._tasks]
-        for task in working:
-            task.cancel()
-        await asyncio.gather(*working, return_exceptions=True)
+        await end_tasks([*deployer.pipeline._held.values(), *deployer._tasks])
         await deployer.stop()
 
     async def launch(self, **changes: Any) -> LaunchJob:

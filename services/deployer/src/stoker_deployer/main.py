@@ -23,6 +23,7 @@ from stoker_deployer.jobs.looking import Observer
 from stoker_deployer.jobs.reconcile import Hands, Reconciler
 from stoker_deployer.jobs.repository import JobRepository
 from stoker_deployer.ledger.repository import LedgerRepository
+from stoker_deployer.pipeline.cancelling import end_tasks
 from stoker_deployer.pipeline.repository import ClaimRepository
 from stoker_deployer.pipeline.sweep import OrphanSweep
 from stoker_deployer.pipeline.workers import Pace, Pipeline
@@ -102,21 +103,16 @@ class Deployer:
 
     async def stop(self) -> None:
         """Take nothing new, let running steps end, disconnect."""
-        await self._cancel(self._tasks[1:])
+        await end_tasks(self._tasks[1:])
         await self.pipeline.stop()
         await self.bus.stop()
         await self._close()
 
     async def _close(self) -> None:
-        await self._cancel(self._tasks)
+        await end_tasks(self._tasks)
         for provider in self.providers.values():
             await provider.close()
         await self.database.close()
-
-    async def _cancel(self, tasks: list[asyncio.Task[None]]) -> None:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def application(settings: DeployerSettings) -> FastAPI:

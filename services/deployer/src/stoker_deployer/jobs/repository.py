@@ -5,13 +5,13 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import case, literal, text, update
+from sqlalchemy import Update, and_, case, literal, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from stoker_deployer.jobs.errors import ClaimLost
-from stoker_deployer.jobs.tables import Attempt, Cancellation, Job
+from stoker_deployer.jobs.tables import Attempt, Cancellation, Job, Table
 from stoker_deployer.jobs.view import Snapshot
 from stoker_deployer.ledger.repository import LedgerRepository
 from stoker_shared.database import UtcColumn
@@ -32,6 +32,12 @@ UPDATE jobs SET next_check_at = LEAST(next_check_at, :now) WHERE job_id IN (
 _FORGET_CANCELLATIONS = text("""
 DELETE FROM cancellations c WHERE requested_at < :before AND NOT EXISTS (SELECT 1 FROM jobs WHERE job_id = c.job_id)
 """)
+# Built once and run on plain tables: building a statement costs more than running it.
+_TABLES = Table.metadata.tables
+_JOBS, _ATTEMPTS = _TABLES["jobs"], _TABLES["attempts"]
+_INSERT_JOB = insert(_JOBS).on_conflict_do_nothing().returning(_JOBS.c.job_id)
+_INSERT_ATTEMPT = insert(_ATTEMPTS)
+_INSERT_CANCELLATION = insert(_TABLES["cancellations"]).on_conflict_do_nothing()
 _ACTIVE = [status.value for status in MACHINE_STATUSES]
 
 
@@ -43,8 +49,7 @@ class JobRepository:
 
     async def insert(self, session: AsyncSession, job: Job) -> bool:
         """Store a new job. False if it is known already."""
-        statement = insert(Job).values(**job.model_dump()).on_conflict_do_nothing().returning(col(Job.job_id))
-        return (await session.exec(statement)).first() is not None
+        return (await session.exec(_INSERT_JOB, params=job.model_dump())).first() is not None
 
     async def load(self, session: AsyncSession, job_id: str, *, token: UUID) -> Snapshot:
         """A job as it stands, for the holder of its claim.
@@ -76,7 +81,7 @@ class JobRepository:
         Raises:
             ClaimLost: it is not; nothing was changed.
         """
-        statement = _guarded(job, token).values(**values).returning(col(Job.job_id))
+        statement = _guarded(job, token).values(**values).returning(_JOBS.c.job_id)
         if (await session.exec(statement)).first() is None:
             raise ClaimLost(job.job_id)
 
@@ -88,9 +93,9 @@ class JobRepository:
         Raises:
             ClaimLost: the claim had ended before.
         """
-        due = case((col(Job.wakes) > job.wakes, literal(now, UtcColumn)), else_=literal(next_check_at, UtcColumn))
+        due = case((_JOBS.c.wakes > job.wakes, literal(now, UtcColumn)), else_=literal(next_check_at, UtcColumn))
         values = {"lock_token": None, "lock_owner": None, "lock_expires_at": None, "check_failures": failures}
-        statement = _guarded(job, token).values(**values, next_check_at=due).returning(col(Job.next_check_at))
+        statement = _guarded(job, token).values(**values, next_check_at=due).returning(_JOBS.c.next_check_at)
         row = (await session.exec(statement)).first()
         if row is None:
             raise ClaimLost(job.job_id)
@@ -99,18 +104,14 @@ class JobRepository:
 
     async def add_attempt(self, session: AsyncSession, attempt: Attempt) -> None:
         """Store an intent."""
-        await session.exec(insert(Attempt).values(**attempt.model_dump()))
+        await session.exec(_INSERT_ATTEMPT, params=attempt.model_dump())
 
     async def note(self, session: AsyncSession, attempt: Attempt, values: Mapping[str, Any]) -> None:
         """Change an attempt. Call it after `move` or `release` in the same transaction, which check the claim."""
         if not values:
             return
-        await session.exec(
-            update(Attempt)
-            .where(col(Attempt.job_id) == attempt.job_id, col(Attempt.number) == attempt.number)
-            .values(**values)
-            .execution_options(synchronize_session=False)
-        )
+        is_it = and_(_ATTEMPTS.c.job_id == attempt.job_id, _ATTEMPTS.c.number == attempt.number)
+        await session.exec(update(_ATTEMPTS).where(is_it).values(**values))
 
     async def has_free_slot(self, session: AsyncSession, job: Job, *, limit: int, now: datetime) -> bool:
         """Whether this job may own a machine now: first come, first served. Holds off other replicas until commit."""
@@ -125,7 +126,7 @@ class JobRepository:
 
     async def cancel(self, session: AsyncSession, cancellation: Cancellation) -> None:
         """Keep a user's wish; the first one counts."""
-        await session.exec(insert(Cancellation).values(**cancellation.model_dump()).on_conflict_do_nothing())
+        await session.exec(_INSERT_CANCELLATION, params=cancellation.model_dump())
 
     async def cancellation(self, session: AsyncSession, job_id: str) -> Cancellation | None:
         """The user's wish to end this job, if there is one."""
@@ -152,12 +153,9 @@ class JobRepository:
         return job, (await session.exec(statement)).first()
 
 
-def _guarded(job: Job, token: UUID) -> Any:
-    return (
-        update(Job)
-        .where(col(Job.job_id) == job.job_id, col(Job.lock_token) == token, col(Job.status) == job.status)
-        .execution_options(synchronize_session=False)
-    )
+def _guarded(job: Job, token: UUID) -> Update:
+    is_as_believed = and_(_JOBS.c.job_id == job.job_id, _JOBS.c.lock_token == token, _JOBS.c.status == job.status)
+    return update(_JOBS).where(is_as_believed)
 
 
 def _ran(attempt: Attempt) -> timedelta:

@@ -1,10 +1,12 @@
 """SQL of the ledger."""
 
+from dataclasses import asdict
 from uuid import uuid4
 
-from sqlalchemy import text
+from sqlalchemy import insert, text
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from stoker_deployer.jobs.tables import Table
 from stoker_deployer.ledger.book import Book
 from stoker_deployer.ledger.tables import LedgerEntry
 
@@ -15,6 +17,7 @@ SELECT account, sum(amount)::bigint AS balance FROM (
     SELECT credit AS account, -amount FROM ledger_entries WHERE job_id = :job_id
 ) movements GROUP BY account
 """)
+_INSERT_ENTRY = insert(Table.metadata.tables[str(LedgerEntry.__tablename__)])
 
 
 class LedgerRepository:
@@ -31,19 +34,8 @@ class LedgerRepository:
         Raises:
             IntegrityError: one of them is stored already, so the caller's view of the job was stale.
         """
-        for posting in book.postings:
-            session.add(
-                LedgerEntry(
-                    entry_id=uuid4(),
-                    job_id=posting.job_id,
-                    attempt=posting.attempt,
-                    kind=posting.kind,
-                    debit=posting.debit,
-                    credit=posting.credit,
-                    amount=posting.amount,
-                    at=posting.at,
-                    key=posting.key,
-                )
-            )
+        if not book.postings:
+            return
+        rows = [{"entry_id": uuid4(), **asdict(posting)} for posting in book.postings]
+        await session.exec(_INSERT_ENTRY, params=rows)
         book.postings.clear()
-        await session.flush()

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 import structlog
 
 from stoker_deployer.jobs.errors import ClaimLost
+from stoker_deployer.pipeline.cancelling import end_tasks
 from stoker_deployer.pipeline.claims import Claim
 from stoker_deployer.pipeline.repository import ClaimRepository
 from stoker_shared.clock import Clock
@@ -79,9 +80,7 @@ class Pipeline:
         if not tasks:
             return
         _, late = await asyncio.wait(tasks, timeout=self._pace.stop_grace.total_seconds())
-        for task in late:
-            task.cancel()
-        await asyncio.gather(*late, return_exceptions=True)
+        await end_tasks(late)
 
     async def _take_due_jobs(self) -> None:
         while True:
