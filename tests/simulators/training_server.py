@@ -194,6 +194,10 @@ def create_app(simulator: Simulator) -> FastAPI:
     async def terminate(name: str) -> Response:
         return await _perform(simulator, "terminate", name, lambda: simulator.terminate(name))
 
+    @app.get("/readyz")
+    async def readyz() -> dict[str, str]:
+        return {"status": "ready"}
+
     _add_logs(app, simulator, key)
     _add_questions(app, simulator, key)
     _add_admin(app, simulator)
