@@ -52,7 +52,7 @@ async def test_while_the_provider_cannot_be_asked_nothing_is_launched(world: Wor
     world.simulator.break_next("describe", "server_error", times=1_000)
     job_id = (await world.launch()).job_id
     await eventually(lambda: sum(call.operation == "describe" for call in world.simulator.calls) > 4)
-    assert len(world.simulator.launches()) == 1
+    assert len(world.simulator.launches()) <= 1
     assert (await world.row(job_id))["status"] == S.PROVISIONING
     world.simulator.heal()
     await _complete(world, job_id, launches=2)
