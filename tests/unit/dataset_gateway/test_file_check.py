@@ -137,14 +137,14 @@ def test_rows_of_another_format_or_type_than_the_first_are_faults() -> None:
         (b"", "a.jsonl", "empty_file"),
         (b"\n \n", "a.jsonl", "empty_file"),
         (b"", "a.jsonl.gz", "empty_file"),
-        (gzip.compress(b""), "a.jsonl.gz", "empty_file"),
+        (gzip.compress(b"", mtime=0), "a.jsonl.gz", "empty_file"),
         (rows(GOOD), "a.jsonl", "too_few_rows"),
         (b"PAR1" + b"\0" * 50, "a.jsonl", "unsupported_file"),
         (b"PK\x03\x04" + b"\0" * 50, "a.jsonl", "unsupported_file"),
-        (gzip.compress(rows(GOOD, GOOD)), "a.jsonl", "unnamed_gzip"),
+        (gzip.compress(rows(GOOD, GOOD), mtime=0), "a.jsonl", "unnamed_gzip"),
         (rows(GOOD, GOOD), "a.jsonl.gz", "not_gzip"),
-        (gzip.compress(rows(GOOD, GOOD))[:-9], "a.jsonl.gz", "broken_gzip"),
-        (gzip.compress(rows(GOOD, GOOD)) + b"rest", "a.jsonl.gz", "broken_gzip"),
+        (gzip.compress(rows(GOOD, GOOD), mtime=0)[:-9], "a.jsonl.gz", "broken_gzip"),
+        (gzip.compress(rows(GOOD, GOOD), mtime=0) + b"rest", "a.jsonl.gz", "broken_gzip"),
         (b'[\n{"text": "a"},\n{"text": "b"}\n]', "a.jsonl", "json_array"),
         (b'[{"text": "a"}, {"text": "b"}]', "a.jsonl", "json_array"),
     ],
@@ -186,13 +186,13 @@ def test_a_line_beyond_the_limit_is_a_fault_and_the_next_lines_are_checked() -> 
 
 
 def test_a_bomb_is_stopped_at_the_limit() -> None:
-    bomb = gzip.compress(rows(GOOD) + b"\n" + b" " * 50_000_000)
+    bomb = gzip.compress(rows(GOOD) + b"\n" + b" " * 50_000_000, mtime=0)
     result = check(bomb, filename="a.jsonl.gz", limits=CheckLimits(unpacked_bytes=1_000_000))
     assert result.fault_counts == {"unpacked_too_large": 1}
 
 
 def test_gzip_of_several_members_with_padding_is_read_to_its_end() -> None:
-    content = gzip.compress(rows(GOOD) + b"\n") + gzip.compress(rows(GOOD)) + b"\0" * 20
+    content = gzip.compress(rows(GOOD) + b"\n", mtime=0) + gzip.compress(rows(GOOD), mtime=0) + b"\0" * 20
     assert check(content, filename="a.jsonl.gz", step=5).statistics.rows == 2
 
 
@@ -269,7 +269,7 @@ def test_whatever_the_lines_are_each_fault_has_the_line_where_it_is(lines: list[
 
 
 BYTES = st.binary(max_size=300)
-FILES = BYTES | BYTES.map(gzip.compress) | BYTES.map(lambda content: gzip.compress(content)[:-5])
+FILES = BYTES | BYTES.map(gzip.compress) | BYTES.map(lambda content: gzip.compress(content, mtime=0)[:-5])
 
 
 @given(FILES, st.sampled_from(["a.jsonl", "a.jsonl.gz"]), st.integers(1, 64))

@@ -107,7 +107,7 @@ def test_a_cut_gzip_file_is_refused(tmp_path: Path) -> None:
         ("a.json", json.dumps([PAIR, PAIR]).encode()),
         ("a.csv", b'prompt,completion\na,b\n"a, and\nmore",b\n'),
         ("a.jsonl", "\ufeff".encode() + (json.dumps(PAIR) + "\r\n").encode() * 2),
-        ("a.jsonl.gz", gzip.compress((json.dumps(PAIR) + "\n").encode() * 2)),
+        ("a.jsonl.gz", gzip.compress((json.dumps(PAIR) + "\n").encode() * 2, mtime=0)),
     ],
 )
 def test_other_file_forms_are_read(tmp_path: Path, name: str, content: bytes) -> None:
