@@ -148,12 +148,13 @@ def measure(stack: LiveStack, floor: Floor, launches: int) -> tuple[list[float],
 
 
 def wait_for_call(stack: LiveStack, job_id: str) -> None:
-    """One launch at a time: the next begins when this one has reached the provider."""
+    """One launch at a time: the next begins when this one has reached the provider and all is quiet again."""
     deadline = time.monotonic() + 30
-    while not stack.machines(job_id):
+    while not stack.has_machine(f"{job_id}-1"):
         if time.monotonic() > deadline:
             raise TimeoutError(f"{job_id} did not reach the provider within 30 s")
-        time.sleep(0.05)
+        time.sleep(0.1)
+    time.sleep(0.1)
 
 
 def launch_calls(stack: LiveStack) -> dict[str, float]:

@@ -53,14 +53,20 @@ class LiveStack:
         """How often the supervisor has started a process again."""
         return next(status.restarts for status in self.stack.statuses if status.name == name)
 
+    def has_machine(self, name: str) -> bool:
+        """Whether the training server knows a machine of that name."""
+        return self._ask_training_server(f"/v1/machines/{name}").status_code == httpx.codes.OK
+
     def machines(self, job_id: str) -> list[dict[str, Any]]:
         """What the training server knows of a job: one entry for each machine that it ever started."""
-        key = load_or_make_keys(self.stack.layout).training_server_key.get_secret_value()
-        answer = httpx.get(
-            f"{self.stack.urls['training_server']}/v1/machines", headers={"Authorization": f"Bearer {key}"}, timeout=10
-        )
+        answer = self._ask_training_server("/v1/machines")
         answer.raise_for_status()
         return [machine for machine in answer.json()["machines"] if machine["name"].startswith(f"{job_id}-")]
+
+    def _ask_training_server(self, path: str) -> httpx.Response:
+        key = load_or_make_keys(self.stack.layout).training_server_key.get_secret_value()
+        url = f"{self.stack.urls['training_server']}{path}"
+        return httpx.get(url, headers={"Authorization": f"Bearer {key}"}, timeout=10)
 
 
 @contextmanager
