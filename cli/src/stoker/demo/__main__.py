@@ -44,8 +44,8 @@ def run_demo(options: DemoOptions, *, console: Console) -> int:
         demo_run.run()
         result.problems = problems_of(result, options)
         exit_status = 1 if result.problems else 0
-    except KeyboardInterrupt:
-        result.problems, exit_status = ["Interrupted."], INTERRUPTED
+    except KeyboardInterrupt as interrupt:
+        result.problems, exit_status = [f"Interrupted by {str(interrupt) or 'SIGINT'}."], INTERRUPTED
     except Exception as error:  # noqa: BLE001 - nobody above; shown, and logged with its traceback
         result.problems = [str(error)]
         show_failure(error, console=console, log_file=options.folder / "demo.log", now=clock.now())
@@ -67,7 +67,7 @@ def _write_result(folder: Path, content: dict[str, object]) -> None:
 
 def _end(_number: int, _frame: FrameType | None) -> NoReturn:
     # As Ctrl-C: the stack is stopped in good order.
-    raise KeyboardInterrupt
+    raise KeyboardInterrupt("SIGTERM")
 
 
 if __name__ == "__main__":
