@@ -16,6 +16,7 @@ from stoker.stack.settings import StackSettings
 from stoker.stack.stack import Stack
 from stoker.stack.standalone import LoopThread
 from stoker_shared.recipe import Batch, HeldOut, Length, ModelChoice, Optimiser, Recipe
+from tests.support.ports import free_port
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,7 @@ class LiveStack:
 def live_stack(folder: Path, *, services: Sequence[ServiceSpec] = SERVICES) -> Iterator[LiveStack]:
     """A stack on a data folder, stopped at the end."""
     loop = LoopThread()
-    stack = Stack(StackSettings(data_dir=folder, min_free_disk_bytes=0), services=services)
+    stack = Stack(StackSettings(data_dir=folder, min_free_disk_bytes=0, port=free_port()), services=services)
     try:
         loop.run(stack.start())
         api_key = stack.layout.api_key_file.read_text().strip()

@@ -15,14 +15,18 @@ from stoker.client.errors import Conflicting
 from stoker.client.transfer import hash_file
 from stoker.demo.stack_process import StackProcess
 from stoker_shared.recipe import Batch, HeldOut, Length, Lora, ModelChoice, Recipe
+from tests.support.ports import free_port
 from tests.support.tiny_model import build_tiny_model, conversations, write_rows
 
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StackProcess]:
     """The whole system; its end fails the tests if a process is left."""
-    with StackProcess(tmp_path_factory.mktemp("stack") / "data") as started:
-        yield started
+    with pytest.MonkeyPatch.context() as patch:
+        # The usual port may be taken by the stack of another worker at the same moment.
+        patch.setenv("STOKER_STACK_PORT", str(free_port()))
+        with StackProcess(tmp_path_factory.mktemp("stack") / "data") as started:
+            yield started
 
 
 @pytest.fixture(scope="module")

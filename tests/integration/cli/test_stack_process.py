@@ -51,6 +51,7 @@ def started(code: str, tmp_path: Path) -> tuple[StackProcess, "subprocess.Popen[
 def test_an_impatient_interrupt_goes_to_the_stack_and_its_end_is_awaited(tmp_path: Path) -> None:
     stack, process, first_line = started(SLOW_TO_STOP, tmp_path)
     assert first_line == "ready"
+    handler = signal.getsignal(signal.SIGINT)
 
     def press_ctrl_c_again() -> None:
         assert process.stdout is not None
@@ -62,7 +63,7 @@ def test_an_impatient_interrupt_goes_to_the_stack_and_its_end_is_awaited(tmp_pat
     stack.stop()
     impatient.join(10)
     assert process.returncode == 0
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) == handler
 
 
 def test_a_process_that_outlives_the_stack_is_killed_and_told(tmp_path: Path) -> None:

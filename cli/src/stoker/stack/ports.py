@@ -138,3 +138,19 @@ def _free_port(name: str, chosen: Mapping[str, int]) -> int:
 def _moved(name: str, old: int, new: int) -> str:
     holder = holder_of(old)
     return f"Port {old} of {name} is taken{f' by {holder}' if holder else ''}; {new} is used from now on."
+
+
+def listens_on(pid: int, port: int) -> bool:
+    """Whether a process or one of its children listens on a port. True as well if that cannot be found out."""
+    try:
+        process = psutil.Process(pid)
+        family = [process, *process.children(recursive=True)]
+        return any(
+            connection.status == psutil.CONN_LISTEN and connection.laddr.port == port
+            for member in family
+            for connection in member.net_connections(kind="tcp")
+        )
+    except psutil.NoSuchProcess:
+        return False
+    except psutil.AccessDenied:
+        return True

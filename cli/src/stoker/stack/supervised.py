@@ -10,6 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from stoker.stack.errors import NotReady, ProcessFailed
+from stoker.stack.ports import listens_on
 from stoker.stack.processes import Child, ProcessSpec, describe_exit
 from stoker.stack.records import ProcessIdentity, RunRecord, descendants_of, end_processes
 from stoker.stack.restarts import CrashHistory, RestartPolicy
@@ -210,9 +211,10 @@ class SupervisedProcess:
             except NotReady as fault:
                 unready = fault.reason
             else:
-                # Another process on the same port might have answered in its place.
-                status = self._child.exit_status()
-                return None if status is None else describe_exit(status)
+                if (status := self._child.exit_status()) is None and self._holds_its_port():
+                    return None
+                # Another stack that started at the same moment may have taken the port and answered in its place.
+                unready = f"port {self.blueprint.spec.port} is answered by another process"
             if (status := self._child.exit_status()) is not None:
                 return describe_exit(status)
             if time.monotonic() > deadline:
@@ -220,6 +222,10 @@ class SupervisedProcess:
                 return f"not ready after {self._ready_timeout.total_seconds():.0f} s ({unready})"
             await asyncio.sleep(pause)
             pause = min(1.4 * pause, LONGEST_PROBE_SECONDS)
+
+    def _holds_its_port(self) -> bool:
+        pid, port = self._child.pid, self.blueprint.spec.port
+        return port is None or pid is None or listens_on(pid, port)
 
     async def _watch(self) -> str:
         health = asyncio.create_task(self._watch_health(), name=f"health of {self.name}")
