@@ -101,7 +101,7 @@ def examine(stack: LiveStack, job_id: str, *, case: str, restarts: int, started:
         status=job.status,
         attempts=job.attempt,
         machines=len(stack.machines(job_id)),
-        restarts=restarts,
+        restarts=max(restarts, 0),  # an orderly restart begins the count anew
         points=sum(steps.values()),
         lost=sum(1 for step in range(1, STEPS + 1) if steps[step] == 0),
         duplicates=sum(count - 1 for count in steps.values()),
