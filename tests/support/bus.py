@@ -69,7 +69,11 @@ async def stored(server: RunningNats, stream: str) -> list[RawStreamMsg]:
         return found
 
 
-async def until(question: Callable[[], Awaitable[ResultT]], *, within: float = 15.0, what: str = "") -> ResultT:
+# Longer than `ack_wait`: what was on its way to a consumer when the broker was killed comes again only after that.
+PATIENCE = 60.0
+
+
+async def until(question: Callable[[], Awaitable[ResultT]], *, within: float = PATIENCE, what: str = "") -> ResultT:
     """Ask again until the answer is true; returns it."""
     end = time.monotonic() + within
     while True:
@@ -81,7 +85,7 @@ async def until(question: Callable[[], Awaitable[ResultT]], *, within: float = 1
         await asyncio.sleep(0.05)
 
 
-async def until_true(check: Callable[[], object], *, within: float = 15.0, what: str = "") -> None:
+async def until_true(check: Callable[[], object], *, within: float = PATIENCE, what: str = "") -> None:
     """The same for a plain function."""
 
     async def ask() -> object:

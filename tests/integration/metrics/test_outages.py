@@ -47,7 +47,7 @@ async def test_while_the_broker_is_away_a_report_is_503_and_sent_again_it_counts
     assert refused.headers["Retry-After"] == "2"
     assert refused.json()["code"] == "broker_unavailable"
     await start(clean_bus)
-    await until(lambda: answer_is(world, "metrics", points(2, 3), token, 202), within=30)
+    await until(lambda: answer_is(world, "metrics", points(2, 3), token, 202))
     assert (await world.post("metrics", points(2, 3), token)).status_code == 202
     assert len(await stored(clean_bus, "TELEMETRY")) == 2
     await world.until_rows("SELECT * FROM points", count=3)
@@ -182,7 +182,7 @@ async def test_killed_between_commit_and_acknowledgement_it_stores_everything_on
         assert not await nothing_is_pending(clean_bus), "and not acknowledged"
         await good.start()
         await report_everything(good.url, token)
-        await until(lambda: everything_is_stored_once(database, clean_bus), within=30)
+        await until(lambda: everything_is_stored_once(database, clean_bus))
     finally:
         doomed.kill()
         good.kill()
@@ -206,7 +206,7 @@ async def test_killed_between_the_answer_and_the_commit_it_stores_everything_onc
             service.kill()
         assert await count(database, "SELECT count(*) FROM points") == 0
         await service.start()
-        await until(lambda: everything_is_stored_once(database, clean_bus), within=30)
+        await until(lambda: everything_is_stored_once(database, clean_bus))
     finally:
         service.kill()
         await blocker.close()

@@ -172,7 +172,7 @@ async def test_the_relay_outlives_an_outage_of_the_broker(
         await fill(outbox_database, jobs=2, events=3, first=2)
         await asyncio.sleep(0.5)
         await start(clean_bus)
-        await until(lambda: is_sent(outbox_database), within=30)
+        await until(lambda: is_sent(outbox_database))
     assert sequences(await stored(clean_bus, "EVENTS")) == {job(1): [1, 2, 3, 4], job(2): [1, 2, 3, 4]}
 
 

@@ -94,7 +94,7 @@ RIGHT: list[tuple[str, str]] = [
         "cli/src/stoker/stack/postgres_roles.py",
         "async def f(c):\n    async with c.transaction():\n        await c.execute('x')\n",
     ),
-    (REPOSITORY, "from sqlmodel import select\nasync def f(session):\n    await session.exec(select(Job))\n"),
+    (REPOSITORY, "from sqlmodel import select\nasync def f(session):\n    await session.execute(select(Job))\n"),
     (SERVICE, "from rich.text import Text as text\nline = text('x')\n"),
     (SERVICE, "logger.info('sent', ordering_key=key_of, tokens_per_second=1.0, job_id=job.id)\n"),
     (SERVICE, "logger.warning('not deleted', object_key=key)\n"),

@@ -1,7 +1,7 @@
 """Locks that last for a transaction, for what has no row yet that could be locked."""
 
 from sqlalchemy import func, select
-from sqlmodel.ext.asyncio.session import AsyncSession
+from sqlalchemy.ext.asyncio import AsyncSession
 
 
 async def hold_lock(session: AsyncSession, name: str) -> None:

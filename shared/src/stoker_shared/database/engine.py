@@ -9,8 +9,7 @@ from pydantic import SecretStr
 from sqlalchemy import Column, DateTime, text
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolExhausted
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
-from sqlmodel.ext.asyncio.session import AsyncSession
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
 from stoker_shared.errors import ServiceUnavailable
 
@@ -70,7 +69,7 @@ class Database:
         """Whether a query is answered."""
         try:
             async with self.transaction() as session:
-                await session.exec(text("SELECT 1"))  # type: ignore[call-overload]
+                await session.execute(text("SELECT 1"))
         except ServiceUnavailable:
             return False
         return True

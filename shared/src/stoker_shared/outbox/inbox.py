@@ -4,8 +4,8 @@ from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
-from sqlmodel.ext.asyncio.session import AsyncSession
 
 from stoker_shared.outbox.tables import ProcessedMessage
 
@@ -20,4 +20,4 @@ async def first_time(session: AsyncSession, *, consumer: str, event_id: UUID, no
         .on_conflict_do_nothing()
         .returning(col(ProcessedMessage.event_id))
     )
-    return (await session.exec(statement)).first() is not None
+    return (await session.execute(statement)).first() is not None

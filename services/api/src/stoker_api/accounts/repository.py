@@ -4,8 +4,8 @@ from datetime import datetime
 
 from sqlalchemy import update
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col, select
-from sqlmodel.ext.asyncio.session import AsyncSession
 
 from stoker_api.accounts.tables import ApiKeyRow, UserRow
 
@@ -20,17 +20,18 @@ class AccountRepository:
             .join(UserRow, col(UserRow.id) == col(ApiKeyRow.owner))
             .where(col(ApiKeyRow.key_sha256) == key_sha256)
         )
-        return (await session.exec(statement)).first()
+        row = (await session.execute(statement)).first()
+        return None if row is None else (row[0], row[1])
 
     async def add_user(self, session: AsyncSession, user: UserRow) -> None:
         """Store a user, unless its id is there."""
         statement = insert(UserRow).values(**user.model_dump()).on_conflict_do_nothing(index_elements=["id"])
-        await session.exec(statement)
+        await session.execute(statement)
 
     async def add_key(self, session: AsyncSession, key: ApiKeyRow) -> None:
         """Store a key, unless it is there."""
         statement = insert(ApiKeyRow).values(**key.model_dump()).on_conflict_do_nothing(index_elements=["key_sha256"])
-        await session.exec(statement)
+        await session.execute(statement)
 
     async def revoke_keys(
         self, session: AsyncSession, *, owner: str, name: str, except_sha256: str, now: datetime
@@ -42,4 +43,4 @@ class AccountRepository:
             .where(col(ApiKeyRow.key_sha256) != except_sha256)
             .values(revoked_at=now)
         )
-        await session.exec(statement)
+        await session.execute(statement)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import uuid4
 
-from sqlmodel.ext.asyncio.session import AsyncSession
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from stoker_api.accounts.service import is_usable, unknown_key
 from stoker_api.errors import IdempotencyKeyReused, PlanBlocked, PlanHashDiffers, PlanStale

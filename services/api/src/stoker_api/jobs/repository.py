@@ -7,8 +7,8 @@ from typing import Any
 
 from sqlalchemy import text, tuple_
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col, select
-from sqlmodel.ext.asyncio.session import AsyncSession
 
 from stoker_api.jobs.tables import JobEventRow, JobViewRow
 from stoker_shared.events import AnyJobEvent, JobEvent, ProvisioningStarted
@@ -80,7 +80,7 @@ class JobRepository:
     ) -> LaunchCandidate | None:
         """Key, plan and earlier launch; None if the key is unknown."""
         values = {"key_sha256": key_sha256, "plan_id": plan_id, "idempotency_key": idempotency_key}
-        row = (await (await session.connection()).execute(_CANDIDATE, values)).mappings().first()
+        row = (await session.execute(_CANDIDATE, values)).mappings().first()
         return None if row is None else LaunchCandidate(**row)
 
     async def add_launched(self, session: AsyncSession, row: JobViewRow) -> bool:
@@ -91,23 +91,23 @@ class JobRepository:
             .on_conflict_do_nothing(index_elements=["owner", "idempotency_key"])
             .returning(col(JobViewRow.job_id))
         )
-        return (await session.exec(statement)).first() is not None
+        return (await session.execute(statement)).first() is not None
 
     async def mark_checked(self, session: AsyncSession, *, plan_id: str, now: datetime) -> None:
         """The facts of a plan were found unchanged."""
-        await (await session.connection()).execute(_MARK_CHECKED, {"plan_id": plan_id, "now": now})
+        await session.execute(_MARK_CHECKED, {"plan_id": plan_id, "now": now})
 
     async def find(self, session: AsyncSession, *, owner: str, job_id: str) -> JobViewRow | None:
         """One job."""
         statement = select(JobViewRow).where(col(JobViewRow.job_id) == job_id, col(JobViewRow.owner) == owner)
-        return (await session.exec(statement)).first()
+        return (await session.scalars(statement)).first()
 
     async def find_by_key(self, session: AsyncSession, *, owner: str, idempotency_key: str) -> JobViewRow | None:
         """The job that this key launched."""
         statement = select(JobViewRow).where(
             col(JobViewRow.idempotency_key) == idempotency_key, col(JobViewRow.owner) == owner
         )
-        return (await session.exec(statement)).first()
+        return (await session.scalars(statement)).first()
 
     async def newest(
         self, session: AsyncSession, *, owner: str, status: JobStatus | None, before: str | None, limit: int
@@ -124,14 +124,14 @@ class JobRepository:
             )
             statement = statement.where(tuple_(col(JobViewRow.created_at), col(JobViewRow.job_id)) < place)
         order = (col(JobViewRow.created_at).desc(), col(JobViewRow.job_id).desc())
-        return list((await session.exec(statement.order_by(*order).limit(limit))).all())
+        return list((await session.scalars(statement.order_by(*order).limit(limit))).all())
 
     async def request_cancel(
         self, session: AsyncSession, *, owner: str, job_id: str, now: datetime, again_before: datetime
     ) -> bool:
         """Record the wish; False if the job is over, unknown, or was asked to end after `again_before`."""
         values = {"job_id": job_id, "owner": owner, "now": now, "again_before": again_before, "terminal": _TERMINAL}
-        return (await (await session.connection()).execute(_REQUEST_CANCEL, values)).first() is not None
+        return (await session.execute(_REQUEST_CANCEL, values)).first() is not None
 
     async def add_event(self, session: AsyncSession, event: JobEvent, *, now: datetime) -> bool:
         """Keep an event for replay; False if it is there already."""
@@ -147,23 +147,23 @@ class JobRepository:
             .on_conflict_do_nothing()
             .returning(col(JobEventRow.sequence))
         )
-        return (await session.exec(statement)).first() is not None
+        return (await session.execute(statement)).first() is not None
 
     async def apply(self, session: AsyncSession, event: AnyJobEvent) -> None:
         """Bring the view to the state after this event, unless it knows a later one; make it if there is none."""
         statement = insert(JobViewRow).values(name="", created_at=event.occurred_at, **_state_after(event))
         newer = {name: statement.excluded[name] for name in _STATE_COLUMNS}
-        await session.exec(
+        await session.execute(
             statement.on_conflict_do_update(
                 index_elements=["job_id"], set_=newer, where=col(JobViewRow.sequence) < statement.excluded.sequence
             )
         )
         if isinstance(event, ProvisioningStarted):
-            await (await session.connection()).execute(_MACHINE, _machine_of(event))
+            await session.execute(_MACHINE, _machine_of(event))
 
     async def notify(self, session: AsyncSession, job_id: str) -> None:
         """Wake the streams of every replica when this transaction commits."""
-        await (await session.connection()).execute(_NOTIFY, {"channel": JOB_EVENTS_CHANNEL, "job_id": job_id})
+        await session.execute(_NOTIFY, {"channel": JOB_EVENTS_CHANNEL, "job_id": job_id})
 
     async def events_after(self, session: AsyncSession, *, job_id: str, sequence: int, limit: int) -> list[JobEventRow]:
         """Stored events in order. The caller has checked whose job it is."""
@@ -173,11 +173,11 @@ class JobRepository:
             .order_by(col(JobEventRow.sequence))
             .limit(limit)
         )
-        return list((await session.exec(statement)).all())
+        return list((await session.scalars(statement)).all())
 
     async def status_of(self, session: AsyncSession, *, job_id: str) -> JobStatus | None:
         """Where a job stands. The caller has checked whose job it is."""
-        found = (await session.exec(select(JobViewRow.status).where(col(JobViewRow.job_id) == job_id))).first()
+        found = (await session.scalars(select(col(JobViewRow.status)).where(col(JobViewRow.job_id) == job_id))).first()
         return None if found is None else JobStatus(found)
 
 

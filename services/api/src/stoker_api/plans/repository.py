@@ -1,7 +1,7 @@
 """SQL of plans."""
 
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col, select
-from sqlmodel.ext.asyncio.session import AsyncSession
 
 from stoker_api.plans.tables import PlanRow
 
@@ -16,4 +16,4 @@ class PlanRepository:
     async def find(self, session: AsyncSession, *, owner: str, plan_id: str) -> PlanRow | None:
         """One plan."""
         statement = select(PlanRow).where(col(PlanRow.id) == plan_id, col(PlanRow.owner) == owner)
-        return (await session.exec(statement)).first()
+        return (await session.scalars(statement)).first()

@@ -1,8 +1,8 @@
 """SQL of recipes."""
 
 from sqlalchemy import func, text
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col, select
-from sqlmodel.ext.asyncio.session import AsyncSession
 
 from stoker_api.recipes.tables import RecipeRow
 
@@ -15,11 +15,11 @@ class RecipeRepository:
 
     async def next_version(self, session: AsyncSession, *, owner: str, name: str) -> int:
         """The version that the next save of this name gets; holds others back until the transaction ends."""
-        await (await session.connection()).execute(_ONE_AT_A_TIME, {"owner": owner, "name": name})
+        await session.execute(_ONE_AT_A_TIME, {"owner": owner, "name": name})
         statement = select(func.max(col(RecipeRow.version))).where(
             col(RecipeRow.owner) == owner, col(RecipeRow.name) == name
         )
-        return ((await session.exec(statement)).one() or 0) + 1
+        return ((await session.execute(statement)).scalar_one() or 0) + 1
 
     async def add(self, session: AsyncSession, row: RecipeRow) -> None:
         """Store a version."""
@@ -28,7 +28,7 @@ class RecipeRepository:
     async def find(self, session: AsyncSession, *, owner: str, recipe_id: str) -> RecipeRow | None:
         """One version."""
         statement = select(RecipeRow).where(col(RecipeRow.id) == recipe_id, col(RecipeRow.owner) == owner)
-        return (await session.exec(statement)).first()
+        return (await session.scalars(statement)).first()
 
     async def newest(self, session: AsyncSession, *, owner: str, name: str | None, limit: int) -> list[RecipeRow]:
         """The newest versions, of one name if it is given."""
@@ -36,4 +36,4 @@ class RecipeRepository:
         if name is not None:
             statement = statement.where(col(RecipeRow.name) == name)
         ordered = statement.order_by(col(RecipeRow.created_at).desc(), col(RecipeRow.version).desc()).limit(limit)
-        return list((await session.exec(ordered)).all())
+        return list((await session.scalars(ordered)).all())

@@ -2,8 +2,8 @@
 
 from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
-from sqlmodel.ext.asyncio.session import AsyncSession
 
 from stoker_dataset_gateway.artifacts.tables import Artifact, ArtifactCounter
 

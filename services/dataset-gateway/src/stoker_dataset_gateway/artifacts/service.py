@@ -6,7 +6,7 @@ from datetime import timedelta
 from pathlib import PurePosixPath
 from uuid import uuid4
 
-from sqlmodel.ext.asyncio.session import AsyncSession
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from stoker_dataset_gateway.artifacts.names import checked_name
 from stoker_dataset_gateway.artifacts.repository import ArtifactRepository

@@ -5,8 +5,8 @@ from typing import Any
 
 from sqlalchemy import delete, select, text, update
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
-from sqlmodel.ext.asyncio.session import AsyncSession
 
 from stoker_dataset_gateway.datasets.tables import DatasetVersion
 from stoker_dataset_gateway.uploads.tables import Upload

@@ -3,8 +3,8 @@
 from datetime import datetime
 
 from sqlalchemy import CursorResult, delete, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
-from sqlmodel.ext.asyncio.session import AsyncSession
 
 from stoker_dataset_gateway.objects.tables import ObjectWrite
 

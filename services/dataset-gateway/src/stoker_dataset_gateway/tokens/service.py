@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from sqlmodel.ext.asyncio.session import AsyncSession
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from stoker_dataset_gateway.datasets.repository import DatasetRepository
 from stoker_dataset_gateway.datasets.tables import DatasetVersion

@@ -3,8 +3,8 @@
 from datetime import datetime
 
 from sqlalchemy import delete
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
-from sqlmodel.ext.asyncio.session import AsyncSession
 
 from stoker_dataset_gateway.uploads.tables import Upload
 

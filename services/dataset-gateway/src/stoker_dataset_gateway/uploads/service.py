@@ -8,7 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 from anyio import CapacityLimiter
-from sqlmodel.ext.asyncio.session import AsyncSession
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from stoker_dataset_gateway.checking import CheckLimits, CheckResult, FileCheck, name_fault
 from stoker_dataset_gateway.datasets.repository import DatasetRepository

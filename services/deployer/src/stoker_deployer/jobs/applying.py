@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlmodel.ext.asyncio.session import AsyncSession
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from stoker_deployer.jobs.announcing import PHASE_EVENTS, Aftermath, tell
 from stoker_deployer.jobs.repository import JobRepository

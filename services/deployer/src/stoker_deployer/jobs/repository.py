@@ -7,8 +7,8 @@ from uuid import UUID
 
 from sqlalchemy import Update, and_, case, literal, text, update
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col, select
-from sqlmodel.ext.asyncio.session import AsyncSession
 
 from stoker_deployer.jobs.errors import ClaimLost
 from stoker_deployer.jobs.tables import Attempt, Cancellation, Job, Table
@@ -49,7 +49,7 @@ class JobRepository:
 
     async def insert(self, session: AsyncSession, job: Job) -> bool:
         """Store a new job. False if it is known already."""
-        return (await session.exec(_INSERT_JOB, params=job.model_dump())).first() is not None
+        return (await session.execute(_INSERT_JOB, params=job.model_dump())).first() is not None
 
     async def load(self, session: AsyncSession, job_id: str, *, token: UUID) -> Snapshot:
         """A job as it stands, for the holder of its claim.
@@ -57,16 +57,16 @@ class JobRepository:
         Raises:
             ClaimLost: somebody else holds it now.
         """
-        found = await session.exec(
+        found = await session.execute(
             select(Job, Cancellation)
             .join(Cancellation, col(Cancellation.job_id) == col(Job.job_id), isouter=True)
-            .where(Job.job_id == job_id, Job.lock_token == token)
+            .where(col(Job.job_id) == job_id, col(Job.lock_token) == token)
         )
         row = found.first()
         if row is None:
             raise ClaimLost(job_id)
         job, cancellation = row
-        attempts = (await session.exec(select(Attempt).where(Attempt.job_id == job_id))).all()
+        attempts = (await session.scalars(select(Attempt).where(col(Attempt.job_id) == job_id))).all()
         return Snapshot(
             job=job,
             attempt=next((attempt for attempt in attempts if attempt.number == job.attempt), None),
@@ -82,7 +82,7 @@ class JobRepository:
             ClaimLost: it is not; nothing was changed.
         """
         statement = _guarded(job, token).values(**values).returning(_JOBS.c.job_id)
-        if (await session.exec(statement)).first() is None:
+        if (await session.execute(statement)).first() is None:
             raise ClaimLost(job.job_id)
 
     async def release(
@@ -96,7 +96,7 @@ class JobRepository:
         due = case((_JOBS.c.wakes > job.wakes, literal(now, UtcColumn)), else_=literal(next_check_at, UtcColumn))
         values = {"lock_token": None, "lock_owner": None, "lock_expires_at": None, "check_failures": failures}
         statement = _guarded(job, token).values(**values, next_check_at=due).returning(_JOBS.c.next_check_at)
-        row = (await session.exec(statement)).first()
+        row = (await session.execute(statement)).first()
         if row is None:
             raise ClaimLost(job.job_id)
         released: datetime = row[0]
@@ -104,53 +104,53 @@ class JobRepository:
 
     async def add_attempt(self, session: AsyncSession, attempt: Attempt) -> None:
         """Store an intent."""
-        await session.exec(_INSERT_ATTEMPT, params=attempt.model_dump())
+        await session.execute(_INSERT_ATTEMPT, params=attempt.model_dump())
 
     async def note(self, session: AsyncSession, attempt: Attempt, values: Mapping[str, Any]) -> None:
         """Change an attempt. Call it after `move` or `release` in the same transaction, which check the claim."""
         if not values:
             return
         is_it = and_(_ATTEMPTS.c.job_id == attempt.job_id, _ATTEMPTS.c.number == attempt.number)
-        await session.exec(update(_ATTEMPTS).where(is_it).values(**values))
+        await session.execute(update(_ATTEMPTS).where(is_it).values(**values))
 
     async def has_free_slot(self, session: AsyncSession, job: Job, *, limit: int, now: datetime) -> bool:
         """Whether this job may own a machine now: first come, first served. Holds off other replicas until commit."""
-        await session.exec(_SERIALISE_SLOTS)  # type: ignore[call-overload]
+        await session.execute(_SERIALISE_SLOTS)
         values = {"job_id": job.job_id, "active": _ACTIVE, "created_at": job.created_at, "now": now}
-        ahead = (await session.exec(_COUNT_AHEAD, params=values)).scalar_one()  # type: ignore[call-overload]
+        ahead = (await session.execute(_COUNT_AHEAD, params=values)).scalar_one()
         return int(ahead) < limit
 
     async def wake_next_queued(self, session: AsyncSession, *, now: datetime) -> None:
         """A slot is free: let the job that waits longest look."""
-        await session.exec(_WAKE_NEXT_QUEUED, params={"now": now})  # type: ignore[call-overload]
+        await session.execute(_WAKE_NEXT_QUEUED, params={"now": now})
 
     async def cancel(self, session: AsyncSession, cancellation: Cancellation) -> None:
         """Keep a user's wish; the first one counts."""
-        await session.exec(_INSERT_CANCELLATION, params=cancellation.model_dump())
+        await session.execute(_INSERT_CANCELLATION, params=cancellation.model_dump())
 
     async def cancellation(self, session: AsyncSession, job_id: str) -> Cancellation | None:
         """The user's wish to end this job, if there is one."""
-        return (await session.exec(select(Cancellation).where(Cancellation.job_id == job_id))).first()
+        return (await session.scalars(select(Cancellation).where(col(Cancellation.job_id) == job_id))).first()
 
     async def forget_cancellations(self, session: AsyncSession, *, before: datetime) -> None:
         """Drop wishes for jobs that never came."""
-        await session.exec(_FORGET_CANCELLATIONS, params={"before": before})  # type: ignore[call-overload]
+        await session.execute(_FORGET_CANCELLATIONS, params={"before": before})
 
     async def attempts_by_machine(self, session: AsyncSession, names: Sequence[str]) -> dict[str, Attempt]:
         """The attempts that machines of these names belong to."""
-        rows = await session.exec(select(Attempt).where(col(Attempt.machine_name).in_(names)))
+        rows = await session.scalars(select(Attempt).where(col(Attempt.machine_name).in_(names)))
         return {attempt.machine_name: attempt for attempt in rows}
 
     async def attempt_for(
         self, session: AsyncSession, *, owner: str, job_id: str, number: int | None
     ) -> tuple[Job, Attempt | None] | None:
         """An owner's job with one attempt, the latest if `number` is None."""
-        job = (await session.exec(select(Job).where(Job.job_id == job_id, Job.owner == owner))).first()
+        job = (await session.scalars(select(Job).where(col(Job.job_id) == job_id, col(Job.owner) == owner))).first()
         if job is None:
             return None
         wanted = job.attempt if number is None else number
-        statement = select(Attempt).where(Attempt.job_id == job_id, Attempt.number == wanted)
-        return job, (await session.exec(statement)).first()
+        statement = select(Attempt).where(col(Attempt.job_id) == job_id, col(Attempt.number) == wanted)
+        return job, (await session.scalars(statement)).first()
 
 
 def _guarded(job: Job, token: UUID) -> Update:

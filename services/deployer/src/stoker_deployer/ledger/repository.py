@@ -4,7 +4,7 @@ from dataclasses import asdict
 from uuid import uuid4
 
 from sqlalchemy import insert, text
-from sqlmodel.ext.asyncio.session import AsyncSession
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from stoker_deployer.jobs.tables import Table
 from stoker_deployer.ledger.book import Book
@@ -25,7 +25,7 @@ class LedgerRepository:
 
     async def open_book(self, session: AsyncSession, job_id: str, *, budget: int) -> Book:
         """The balances of a job as they stand."""
-        rows = await session.exec(_BALANCES, params={"job_id": job_id})  # type: ignore[call-overload]
+        rows = await session.execute(_BALANCES, params={"job_id": job_id})
         return Book(job_id, budget=budget, balances={row.account: row.balance for row in rows})
 
     async def save(self, session: AsyncSession, book: Book) -> None:
@@ -37,5 +37,5 @@ class LedgerRepository:
         if not book.postings:
             return
         rows = [{"entry_id": uuid4(), **asdict(posting)} for posting in book.postings]
-        await session.exec(_INSERT_ENTRY, params=rows)
+        await session.execute(_INSERT_ENTRY, params=rows)
         book.postings.clear()

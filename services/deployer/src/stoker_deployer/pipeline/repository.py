@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
 from sqlalchemy import text
-from sqlmodel.ext.asyncio.session import AsyncSession
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from stoker_deployer.pipeline.claims import Claim
 
@@ -47,19 +47,21 @@ class ClaimRepository:
     async def claim_due(self, session: AsyncSession, *, now: datetime, limit: int) -> list[Claim]:
         """Take up to `limit` jobs that are due and that nobody holds; the longest due first."""
         until = now + self.lease
-        rows = await session.exec(_CLAIM_DUE, params={"owner": self.owner, "until": until, "now": now, "limit": limit})  # type: ignore[call-overload]
+        rows = await session.execute(
+            _CLAIM_DUE, params={"owner": self.owner, "until": until, "now": now, "limit": limit}
+        )
         return [Claim(job_id=row.job_id, token=row.lock_token, expires_at=until) for row in rows]
 
     async def extend(self, session: AsyncSession, tokens: list[UUID], *, now: datetime) -> set[UUID]:
         """Renew leases. Returns the tokens that still hold."""
-        rows = await session.exec(_EXTEND, params={"until": now + self.lease, "tokens": tokens})  # type: ignore[call-overload]
+        rows = await session.execute(_EXTEND, params={"until": now + self.lease, "tokens": tokens})
         return {row.lock_token for row in rows}
 
     async def give_back(self, session: AsyncSession, claim: Claim, *, next_check_at: datetime) -> None:
         """Release after a failure, to be looked at later."""
         values = {"job_id": claim.job_id, "token": claim.token, "next_check_at": next_check_at}
-        await session.exec(_GIVE_BACK, params=values)  # type: ignore[call-overload]
+        await session.execute(_GIVE_BACK, params=values)
 
     async def wake(self, session: AsyncSession, job_id: str, *, now: datetime) -> None:
         """Have a job looked at now. If it is being looked at, once more after that. Ended jobs sleep on."""
-        await session.exec(_WAKE, params={"job_id": job_id, "now": now})  # type: ignore[call-overload]
+        await session.execute(_WAKE, params={"job_id": job_id, "now": now})

@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from sqlalchemy import text
-from sqlmodel.ext.asyncio.session import AsyncSession
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from stoker_metrics.attempts.schemas import AttemptStanding, TokenFacts
 from stoker_metrics.attempts.tables import AttemptReportRow

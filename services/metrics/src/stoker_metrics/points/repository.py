@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from sqlalchemy import text
-from sqlmodel.ext.asyncio.session import AsyncSession
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from stoker_metrics.pages import MAX_PAGE_BYTES
 from stoker_shared.rpc.metrics import MetricsBatch, Point
