@@ -108,3 +108,31 @@ async def test_bytes_that_are_refused_at_their_end_leave_no_object(object_store:
         await objects.put("refused", blocks(b"x" * size, then=KeyError("at the end")), size_hint=size)
     with pytest.raises(ObjectMissing):
         await objects.size_of("refused")
+
+
+async def test_parts_in_any_order_become_one_object_and_a_repeated_part_counts_once(object_store: TestBucket) -> None:
+    objects = real(object_store)
+    first, wrong, last = b"a" * 5 * 2**20, b"?" * 5 * 2**20, b"z" * 10
+    upload = await objects.begin_parts("in-parts")
+    end = await objects.put_part("in-parts", upload=upload, number=2, data=last)
+    await objects.put_part("in-parts", upload=upload, number=1, data=wrong)
+    start = await objects.put_part("in-parts", upload=upload, number=1, data=first)
+    with pytest.raises(ObjectMissing):
+        await objects.size_of("in-parts")
+    await objects.complete_parts("in-parts", upload=upload, parts=[start, end])
+    assert await objects.size_of("in-parts") == len(first) + len(last)
+    reader = await objects.open("in-parts", offset=len(first) - 1, length=2)
+    assert await reader.read() == b"az"
+    await reader.close()
+
+
+async def test_parts_of_an_abandoned_upload_are_gone(object_store: TestBucket) -> None:
+    objects = real(object_store)
+    upload = await objects.begin_parts("abandoned")
+    part = await objects.put_part("abandoned", upload=upload, number=1, data=b"x")
+    await objects.abort_parts("abandoned", upload=upload)
+    await objects.abort_parts("abandoned", upload=upload)
+    with pytest.raises(ObjectMissing):
+        await objects.complete_parts("abandoned", upload=upload, parts=[part])
+    with pytest.raises(ObjectMissing):
+        await objects.put_part("abandoned", upload=upload, number=1, data=b"x")

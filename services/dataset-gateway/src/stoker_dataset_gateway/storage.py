@@ -1,13 +1,15 @@
 """The object store behind one small class: S3 through the minio SDK, streams in both directions."""
 
 import asyncio
-from collections.abc import AsyncIterable, Callable
+from collections.abc import AsyncIterable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import urllib3
 from anyio import CapacityLimiter, to_thread
 from minio import Minio
+from minio.datatypes import Part
 from minio.error import InvalidResponseError, MinioException, S3Error, ServerError
 from pydantic import SecretStr
 from urllib3.exceptions import HTTPError
@@ -22,7 +24,7 @@ logger = get_logger(__name__)
 READ_BYTES = 2**20
 _LEAST_PART_BYTES = 8 * 2**20
 _MOST_PARTS = 9_000
-_MISSING = frozenset({"NoSuchKey", "NoSuchObject", "NoSuchVersion"})
+_MISSING = frozenset({"NoSuchKey", "NoSuchObject", "NoSuchVersion", "NoSuchUpload"})
 _FULL = frozenset({"XMinioStorageFull", "XMinioAdminBucketQuotaExceeded", "QuotaExceeded", "InsufficientStorage"})
 _THREADS = 64
 
@@ -41,6 +43,14 @@ class StoreAddress:
     is_secure: bool
 
 
+@dataclass(frozen=True, slots=True)
+class StoredPart:
+    """A part that the store has. Numbers count from 1; all parts but the last have at least 5 MiB."""
+
+    number: int
+    etag: str
+
+
 class _S3(Minio):
     """The SDK without what it leaves out: a process that is killed in an upload leaves parts that nobody sees."""
 
@@ -49,6 +59,22 @@ class _S3(Minio):
         for upload in self._list_multipart_uploads(bucket, prefix=key).uploads:
             if upload.object_name == key:
                 self._abort_multipart_upload(bucket, key, str(upload.upload_id))
+
+    def begin_parts(self, bucket: str, key: str) -> str:
+        """Begin an object that comes in parts; returns the store's name of the upload."""
+        return self._create_multipart_upload(bucket, key, {})
+
+    def put_part(self, bucket: str, key: str, upload: str, part: int, data: bytes) -> str:
+        """Store one part; returns its ETag."""
+        return self._upload_part(bucket, key, data, None, upload, part)
+
+    def complete_parts(self, bucket: str, key: str, upload: str, parts: Sequence[StoredPart]) -> None:
+        """Make the parts one object."""
+        self._complete_multipart_upload(bucket, key, upload, [Part(part.number, part.etag) for part in parts])
+
+    def abort_parts(self, bucket: str, key: str, upload: str) -> None:
+        """Free the parts."""
+        self._abort_multipart_upload(bucket, key, upload)
 
 
 class ObjectReader:
@@ -155,6 +181,33 @@ class ObjectStore:
         """Delete an object and the parts of unfinished ones; no error if there is none."""
         await self._call(self._client.abort_unfinished, self._bucket, key)
         await self._call(self._client.remove_object, self._bucket, key)
+
+    async def begin_parts(self, key: str) -> str:
+        """Begin an object whose parts come one by one, over several requests; returns the store's name of it."""
+        return await self._call(self._client.begin_parts, self._bucket, key)
+
+    async def put_part(self, key: str, *, upload: str, number: int, data: bytes) -> StoredPart:
+        """Store one part; the same number again takes the earlier one's place.
+
+        Raises:
+            ObjectMissing: the store does not know this upload, or not any more.
+            StoreFull.
+        """
+        etag = await _in_thread(self._upload_limiter, self._client.put_part, self._bucket, key, upload, number, data)
+        return StoredPart(number, etag)
+
+    async def complete_parts(self, key: str, *, upload: str, parts: Sequence[StoredPart]) -> None:
+        """Make the parts one object, in the order of their numbers.
+
+        Raises:
+            ObjectMissing: the store does not know this upload; it may have been completed before.
+        """
+        await self._call(self._client.complete_parts, self._bucket, key, upload, parts)
+
+    async def abort_parts(self, key: str, *, upload: str) -> None:
+        """Free the parts; no error if there are none."""
+        with suppress(ObjectMissing):
+            await self._call(self._client.abort_parts, self._bucket, key, upload)
 
     async def _put_from(self, bridge: ByteBridge, key: str, size_hint: int) -> None:
         part_bytes = max(_LEAST_PART_BYTES, -(-size_hint // _MOST_PARTS))
