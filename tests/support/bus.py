@@ -77,7 +77,9 @@ async def until(question: Callable[[], Awaitable[ResultT]], *, within: float = P
     """Ask again until the answer is true; returns it."""
     end = time.monotonic() + within
     while True:
-        answer = await question()
+        # A question that hangs must not hang the test.
+        async with asyncio.timeout(within + PATIENCE):
+            answer = await question()
         if answer:
             return answer
         if time.monotonic() > end:

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -89,11 +90,22 @@ def test_ctrl_c_leaves_the_job_running_and_says_so(server: ContractServer, envir
     server.streams = [[job(1, "training")]]
     command = [sys.executable, "-m", "stoker.main", "watch", JOB]
     pipe = subprocess.PIPE
-    with subprocess.Popen(command, env=environment, stdout=pipe, stderr=pipe, text=True) as program:
+    with subprocess.Popen(
+        # Of a process that a shell runs in the background children inherit that they ignore SIGINT.
+        command,
+        env=environment,
+        stdout=pipe,
+        stderr=pipe,
+        text=True,
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - no threads here
+    ) as program:
         assert program.stdout is not None
-        assert "training" in program.stdout.readline()
-        program.send_signal(signal.SIGINT)
-        _output, said = program.communicate(timeout=30)
+        try:
+            assert "training" in program.stdout.readline()
+            program.send_signal(signal.SIGINT)
+            _output, said = program.communicate(timeout=30)
+        finally:
+            program.kill()
     assert program.returncode == 130
     assert f"{JOB} goes on" in said
     assert f"stoker cancel {JOB}" in said

@@ -166,6 +166,7 @@ async def test_a_deployer_that_lost_its_claim_writes_nothing(world: World) -> No
     world.peers.gates.close("mint")
     job_id = (await world.launch()).job_id
     await world.peers.gates.reached("mint")
+    await world.until(job_id, S.PROVISIONING)
     # Somebody else has the job for the next three seconds.
     stolen = "UPDATE jobs SET lock_token = gen_random_uuid(), lock_expires_at = now() + interval '3 s' RETURNING job_id"
     await world.query(stolen)

@@ -29,6 +29,7 @@ async def test_postgresql_dies_in_the_middle_of_a_launch(world: World, postgres:
     world.peers.gates.close("mint")
     job_id = (await world.launch()).job_id
     await world.peers.gates.reached("mint")
+    await world.until(job_id, S.PROVISIONING)
     await asyncio.to_thread(postgres.kill)
     world.peers.gates.open("mint")
     # The machine is asked for, but nobody can write it down.

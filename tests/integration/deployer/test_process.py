@@ -17,6 +17,7 @@ from stoker_deployer.jobs.tables import Table
 from stoker_deployer.ledger.tables import LedgerEntry
 from stoker_deployer.main import MIGRATIONS
 from stoker_shared.database import migrate_down, migrate_up
+from stoker_shared.job_state import JobStatus
 from tests.integration.deployer.world import FAST, World
 from tests.support.ports import free_port
 from tests.support.servers import TestDatabase
@@ -126,6 +127,7 @@ async def test_a_stop_lets_a_running_step_end(world: World) -> None:
     world.peers.gates.close("mint")
     job_id = (await world.launch()).job_id
     await world.peers.gates.reached("mint")
+    await world.until(job_id, JobStatus.PROVISIONING)
     stopping = asyncio.create_task(deployer.stop())
     await asyncio.sleep(0.2)
     world.peers.gates.open("mint")

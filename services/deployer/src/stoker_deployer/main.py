@@ -14,6 +14,7 @@ from fastapi import FastAPI
 from stoker_deployer.answers import subscribers as answer_subscribers
 from stoker_deployer.answers.service import Answers
 from stoker_deployer.jobs import subscribers as job_subscribers
+from stoker_deployer.jobs.admitting import Admitter
 from stoker_deployer.jobs.applying import Applier
 from stoker_deployer.jobs.ending import Closer
 from stoker_deployer.jobs.environment import PublicUrls
@@ -57,14 +58,14 @@ class Deployer:
         jobs = JobRepository(ledger)
         claims = ClaimRepository(owner=f"{socket.gethostname()}:{os.getpid()}", lease=settings.lease)
         applier = Applier(jobs, ledger, max_active_jobs=settings.max_active_jobs)
-        launcher = Launcher(
-            self.providers,
+        admitter = Admitter(
             rpc,
-            urls=PublicUrls(metrics=settings.metrics_public_url, gateway=settings.gateway_public_url),
             job_token_lifetime=settings.job_token_lifetime,
             download_lifetime=settings.download_lifetime,
             clock=clock,
         )
+        urls = PublicUrls(metrics=settings.metrics_public_url, gateway=settings.gateway_public_url)
+        launcher = Launcher(self.providers, admitter, urls=urls, clock=clock)
         self.reconciler = Reconciler(
             self.database,
             jobs,
@@ -83,7 +84,7 @@ class Deployer:
             pace=Pace(settings.workers, settings.poll_interval, settings.stop_grace),
             after_commit=self.relay.wake,
         )
-        self.intake = Intake(self.database, jobs, claims, applier, self.reconciler, clock=clock)
+        self.intake = Intake(self.database, jobs, claims, applier, self.reconciler, admitter, clock=clock)
         self.sweep = OrphanSweep(self.database, jobs, providers=self.providers, clock=clock)
         job_subscribers.subscribe(self.bus, self.intake, self.pipeline)
         answer_subscribers.subscribe(self.bus, Answers(self.database, jobs, self.providers))
@@ -106,6 +107,8 @@ class Deployer:
         await end_tasks(self._tasks[1:])
         await self.pipeline.stop()
         await self.bus.stop()
+        # What a command began while the others were ending.
+        await self.pipeline.stop()
         await self._close()
 
     async def _close(self) -> None:

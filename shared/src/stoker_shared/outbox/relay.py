@@ -3,15 +3,19 @@
 import asyncio
 import json
 from collections import defaultdict
+from dataclasses import dataclass
 from datetime import timedelta
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from pydantic import BaseModel, ConfigDict
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from stoker_shared.bus.publishing import Acknowledgement, JetStreamPublisher
 from stoker_shared.clock import Clock
+from stoker_shared.commands import Command
 from stoker_shared.database.engine import Database
 from stoker_shared.errors import TransientError
+from stoker_shared.events import Event
 from stoker_shared.logging import get_logger
 from stoker_shared.outbox.repository import ClaimedMessage, OutboxRepository, Watermark
 
@@ -25,6 +29,8 @@ class RelaySettings(BaseModel):
 
     batch_size: int = 100
     lease: timedelta = timedelta(seconds=30)
+    # A message that is sent by the process that stored it; longer than a publish waits for its acknowledgement.
+    first_lease: timedelta = timedelta(seconds=10)
     idle_poll: timedelta = timedelta(seconds=1)
     broker_check: timedelta = timedelta(seconds=10)
     # Shorter than the broker's duplicate window: what is offered again and was not lost is dropped there.
@@ -34,6 +40,14 @@ class RelaySettings(BaseModel):
     # Longer than events live in the broker's stream, so no redelivery can outlive the memory of it.
     keep_processed: timedelta = timedelta(days=31)
     sweep: timedelta = timedelta(minutes=1)
+
+
+@dataclass(frozen=True, slots=True)
+class FirstMessage:
+    """A stored message under a claim of its own."""
+
+    token: UUID
+    message: ClaimedMessage
 
 
 class Relay:
@@ -51,6 +65,22 @@ class Relay:
         self._checked_at = clock.now() - self._settings.broker_check
         self._has_returned = True
         self._swept_at = clock.now()
+        self._sending: set[asyncio.Task[None]] = set()
+
+    async def enqueue_first(self, session: AsyncSession, message: Event | Command) -> FirstMessage:
+        """Store the first message of a job so that `send_first`, after the commit, need not look for it.
+
+        Should this process die in between, the message is sent when `first_lease` has run out.
+        """
+        token = uuid4()
+        until = self._clock.now() + self._settings.first_lease
+        return FirstMessage(token, await self._rows.add_claimed(session, message, token=token, until=until))
+
+    def send_first(self, first: FirstMessage) -> None:
+        """Begin to send a message whose transaction has committed."""
+        task = asyncio.create_task(self._send_first(first), name="outbox first message")
+        self._sending.add(task)
+        task.add_done_callback(self._sending.discard)
 
     def wake(self) -> None:
         """There is something to send."""
@@ -94,6 +124,19 @@ class Relay:
             logger.warning("outbox messages not acknowledged", missing=len(claimed) - len(published))
         return len(published)
 
+    async def _send_first(self, first: FirstMessage) -> None:
+        try:
+            # Whether the broker lost messages is looked at before anything fills the gap.
+            published = [] if self._has_returned else await self._publish([first.message])
+            await self._record(first.token, published)
+        except TransientError as error:
+            logger.warning("first message not recorded", reason=error.detail)
+        except Exception:
+            logger.exception("first message not sent; the poll sends it")
+        else:
+            if not published:
+                self.wake()
+
     async def _record(self, token: UUID, published: list[tuple[int, str, int]]) -> None:
         async with self._database.transaction() as session:
             await self._rows.mark_published(session, token=token, published=published, now=self._clock.now())
@@ -126,12 +169,12 @@ class Relay:
                 offered += await self._rows.offer_again(session, stream=stream, since=since)
         return offered
 
-    async def _refeed_lost(self, session: object, *, stream: str, before: Watermark, seen: Watermark) -> int:
+    async def _refeed_lost(self, session: AsyncSession, *, stream: str, before: Watermark, seen: Watermark) -> int:
         is_another_stream = seen.created_at != before.created_at
         if not is_another_stream and seen.last_sequence >= before.last_sequence:
             return 0
         after = 0 if is_another_stream else seen.last_sequence
-        refed = await self._rows.refeed(session, stream=stream, after=after)  # type: ignore[arg-type]
+        refed = await self._rows.refeed(session, stream=stream, after=after)
         logger.error(
             "broker came back with less",
             stream=stream,

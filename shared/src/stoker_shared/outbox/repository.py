@@ -85,16 +85,17 @@ class Watermark:
 
 async def enqueue(session: AsyncSession, message: Event | Command) -> None:
     """Store a message in the transaction of the change it tells of. Messages of one job keep their order."""
-    key = message.aggregate_id if isinstance(message, Event) else message.job_id
-    session.add(
-        OutboxMessage(
-            event_id=message.event_id,
-            subject=message.subject,
-            ordering_key=key,
-            payload=message.model_dump(mode="json"),
-            headers=cloud_event_headers(message),
-            created_at=message.occurred_at,
-        )
+    session.add(_row(message))
+
+
+def _row(message: Event | Command) -> OutboxMessage:
+    return OutboxMessage(
+        event_id=message.event_id,
+        subject=message.subject,
+        ordering_key=message.aggregate_id if isinstance(message, Event) else message.job_id,
+        payload=message.model_dump(mode="json"),
+        headers=cloud_event_headers(message),
+        created_at=message.occurred_at,
     )
 
 
@@ -114,6 +115,23 @@ def cloud_event_headers(message: Event | Command) -> dict[str, str]:
 
 class OutboxRepository:
     """Reads and writes outbox rows; every method runs in the caller's transaction."""
+
+    async def add_claimed(
+        self, session: AsyncSession, message: Event | Command, *, token: UUID, until: datetime
+    ) -> ClaimedMessage:
+        """Store a message that is claimed already. It must be the first one of its ordering key."""
+        row = _row(message)
+        row.claim_token, row.claimed_until = token, until
+        session.add(row)
+        await session.flush()
+        return ClaimedMessage(
+            id=int(row.id or 0),
+            event_id=row.event_id,
+            subject=row.subject,
+            ordering_key=row.ordering_key,
+            payload=row.payload,
+            headers=row.headers,
+        )
 
     async def claim(
         self, session: AsyncSession, *, now: datetime, lease: timedelta, limit: int

@@ -25,17 +25,22 @@ from stoker_shared.database import Database
 from stoker_shared.errors import NotFound
 from stoker_shared.identifiers import new_identifier
 from stoker_shared.job_state import JobStatus
-from stoker_shared.outbox import Relay, enqueue
+from stoker_shared.outbox import FirstMessage, Relay
 from stoker_shared.recipe import DataFormat
 from stoker_shared.tokens import hashes_equal
 
 
 @dataclass(frozen=True, slots=True)
 class Launched:
-    """A job, and whether this call made it."""
+    """A job, and whether this call made it: then with its command, to be sent after the commit."""
 
     job: Job
-    is_new: bool
+    command: FirstMessage | None = None
+
+    @property
+    def is_new(self) -> bool:
+        """Whether this call made the job."""
+        return self.command is not None
 
 
 class LaunchService:
@@ -80,7 +85,8 @@ class LaunchService:
                 launched = await self._store(session, candidate, plan=plan, idempotency_key=idempotency_key)
         if not self._is_fresh(candidate):
             launched = await self._look_and_store(candidate, plan=plan, idempotency_key=idempotency_key)
-        self._relay.wake()
+        if launched.command is not None:
+            self._relay.send_first(launched.command)
         return launched
 
     async def _candidate(
@@ -102,7 +108,7 @@ class LaunchService:
         row = await self._rows.find(session, owner=candidate.owner, job_id=job_id)
         if row is None:
             raise NotFound("job", job_id)
-        return Launched(job_of(row, now=self._clock.now()), is_new=False)
+        return Launched(job_of(row, now=self._clock.now()))
 
     def _require_launchable(self, candidate: LaunchCandidate, *, plan_id: str, plan_hash: str) -> None:
         if candidate.plan_id is None:
@@ -135,8 +141,8 @@ class LaunchService:
         row = _view(candidate, plan=plan, idempotency_key=idempotency_key, now=now)
         if not await self._rows.add_launched(session, row):
             return await self._lost_race(session, candidate, idempotency_key=str(idempotency_key))
-        await enqueue(session, _command(candidate, plan=plan, job_id=row.job_id, now=now))
-        return Launched(job_of(row, now=now), is_new=True)
+        command = _command(candidate, plan=plan, job_id=row.job_id, now=now)
+        return Launched(job_of(row, now=now), await self._relay.enqueue_first(session, command))
 
     async def _lost_race(self, session: AsyncSession, candidate: LaunchCandidate, *, idempotency_key: str) -> Launched:
         # The same key was used by another call between our SELECT and our INSERT.
@@ -145,7 +151,7 @@ class LaunchService:
             raise NotFound("job", idempotency_key)
         if row.plan_id != candidate.plan_id:
             raise IdempotencyKeyReused(row.job_id)
-        return Launched(job_of(row, now=self._clock.now()), is_new=False)
+        return Launched(job_of(row, now=self._clock.now()))
 
 
 def _view(candidate: LaunchCandidate, *, plan: FrozenPlan, idempotency_key: str | None, now: datetime) -> JobViewRow:

@@ -3,8 +3,9 @@
 from dataclasses import replace
 from datetime import datetime
 
+from stoker_deployer.jobs.admitting import Admitter
 from stoker_deployer.jobs.announcing import Aftermath, tell
-from stoker_deployer.jobs.applying import Applied, Applier
+from stoker_deployer.jobs.applying import Applier
 from stoker_deployer.jobs.reconcile import Reconciler
 from stoker_deployer.jobs.repository import JobRepository
 from stoker_deployer.jobs.steps import LaunchMachine, TerminateMachine
@@ -28,16 +29,18 @@ logger = get_logger(__name__)
 class Intake:
     """Each method is one transaction, and may be repeated."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - wiring
         self,
         database: Database,
         jobs: JobRepository,
         claims: ClaimRepository,
         applier: Applier,
         reconciler: Reconciler,
+        admitter: Admitter,
         *,
         clock: Clock,
     ) -> None:
+        self._admitter = admitter
         self._database = database
         self._jobs = jobs
         self._claims = claims
@@ -51,6 +54,9 @@ class Intake:
         Returns the claim if there is something to go on with at once, None if not (or if the job is known already).
         """
         now = self._clock.now()
+        # While the intent is being stored: nothing is launched before both are done. If no attempt begins, nobody
+        # knows the tokens, and they run out.
+        admission = self._admitter.begin(command, attempt=1)
         async with self._database.transaction() as session:
             claim = self._claims.new_claim(command.job_id, now=now)
             job = self._new_job(command, claim, now=now)
@@ -69,7 +75,7 @@ class Intake:
                 raise TypeError(f"a queued job cannot need {step}")
             applied = await self._applier.apply(session, step, view, token=claim.token)
         logger.info("job taken", **command.summary(), has_begun=applied.fresh is not None)
-        return _claim_to_go_on(claim, applied)
+        return None if applied.fresh is None else replace(claim, fresh=applied.fresh, admission=admission)
 
     async def cancel(self, command: CancelJob) -> None:
         """Keep the wish, also for a job that is not known yet, and have the job looked at."""
@@ -100,9 +106,3 @@ class Intake:
             lock_owner=self._claims.owner,
             lock_expires_at=claim.expires_at,
         )
-
-
-def _claim_to_go_on(claim: Claim, applied: Applied) -> Claim | None:
-    if applied.fresh is None:
-        return None
-    return replace(claim, fresh=applied.fresh)

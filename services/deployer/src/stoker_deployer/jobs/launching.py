@@ -1,18 +1,15 @@
 """Asks for the machine of an attempt: tokens first, then the provider, once."""
 
-import asyncio
 from collections.abc import Mapping
 from datetime import timedelta
 
-from pydantic import SecretStr
-
+from stoker_deployer.jobs.admitting import Admission, Admitter
 from stoker_deployer.jobs.environment import PublicUrls, pod_environment
 from stoker_deployer.jobs.running import cannot_ask
 from stoker_deployer.jobs.steps import BeginTermination, Change, RecordMachine, Wait
 from stoker_deployer.jobs.view import View
 from stoker_deployer.pipeline.claims import Claim
 from stoker_deployer.providers import MachineOrder, Provider
-from stoker_shared.bus import RpcClient
 from stoker_shared.clock import Clock
 from stoker_shared.errors import (
     AuthFailed,
@@ -26,8 +23,6 @@ from stoker_shared.errors import (
 )
 from stoker_shared.job_state import EndReason
 from stoker_shared.logging import get_logger
-from stoker_shared.rpc import dataset_gateway, metrics
-from stoker_shared.tokens import mint_token, token_hash
 
 logger = get_logger(__name__)
 
@@ -46,64 +41,41 @@ class Launcher:
     def __init__(
         self,
         providers: Mapping[str, Provider],
-        rpc: RpcClient,
+        admitter: Admitter,
         *,
         urls: PublicUrls,
-        job_token_lifetime: timedelta,
-        download_lifetime: timedelta,
         clock: Clock,
     ) -> None:
         self._providers = providers
-        self._rpc = rpc
+        self._admitter = admitter
         self._urls = urls
-        self._job_token_lifetime = job_token_lifetime
-        self._download_lifetime = download_lifetime
         self._clock = clock
 
     async def launch(self, view: View, claim: Claim) -> Change:
-        """Admit the attempt at gateway and metrics at the same time, then ask the provider.
+        """Admit the attempt, unless that has begun already, then ask the provider.
 
         Raises:
             ClaimLost: the lease may run out during the call; nothing was asked.
         """
-        token = mint_token()
         try:
-            minted = await self._admit(view, token)
+            admission = await self._admission(view, claim)
         except ServiceUnavailable as error:
             return cannot_ask(view, error.detail)
         except RemoteRefusal as error:
             return BeginTermination(_refused_by(error), error.detail, has_no_machine=True)
-        return await self._order(view, claim, environment=self._environment(view, token=token, minted=minted))
+        environment = pod_environment(
+            view.job.launch,
+            attempt=view.attempt.number,
+            token=admission.token,
+            minted=admission.minted,
+            urls=self._urls,
+        )
+        return await self._order(view, claim, environment=environment)
 
-    async def _admit(self, view: View, token: SecretStr) -> dataset_gateway.DownloadMinted:
-        launch, attempt, sha256 = view.job.launch, view.attempt.number, token_hash(token)
-        expires_at = view.now + self._job_token_lifetime + timedelta(seconds=view.job.max_duration_seconds)
-        mint = dataset_gateway.MintDownload(
-            job_id=launch.job_id,
-            attempt=attempt,
-            owner=launch.owner,
-            dataset_version_id=launch.dataset_version_id,
-            job_token_sha256=sha256,
-            download_lifetime_seconds=int(self._download_lifetime.total_seconds()),
-            job_token_expires_at=expires_at,
-        )
-        admit = metrics.AdmitAttempt(
-            job_id=launch.job_id, attempt=attempt, owner=launch.owner, job_token_sha256=sha256, expires_at=expires_at
-        )
-        # Both are awaited to their end: a call that is left alone could still admit after a revoke.
-        minted, admitted = await asyncio.gather(
-            self._rpc.ask(dataset_gateway.MINT, mint), self._rpc.ask(metrics.ADMIT, admit), return_exceptions=True
-        )
-        if isinstance(minted, BaseException):
-            raise minted
-        if isinstance(admitted, BaseException):
-            raise admitted
-        return minted
-
-    def _environment(self, view: View, *, token: SecretStr, minted: dataset_gateway.DownloadMinted) -> dict[str, str]:
-        return pod_environment(
-            view.job.launch, attempt=view.attempt.number, token=token, minted=minted, urls=self._urls
-        )
+    async def _admission(self, view: View, claim: Claim) -> Admission:
+        if view.is_fresh_intent and claim.admission is not None:
+            return await claim.admission
+        return await self._admitter.admit(view.job.launch, attempt=view.attempt.number)
 
     async def _order(self, view: View, claim: Claim, *, environment: Mapping[str, str]) -> Change:
         attempt, launch = view.attempt, view.job.launch

@@ -1,9 +1,11 @@
 """A claim: the right to change one job, until its lease runs out."""
 
+import asyncio
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
+from stoker_deployer.jobs.admitting import Admission
 from stoker_deployer.jobs.errors import ClaimLost
 from stoker_deployer.jobs.view import Snapshot
 
@@ -13,12 +15,14 @@ class Claim:
     """`token` fences every write. `expires_at` moves while the heartbeater renews the lease.
 
     `fresh` is set if this very claim has just committed the intent of an attempt: its first step needs no look.
+    `admission`: that attempt is being admitted already.
     """
 
     job_id: str
     token: UUID
     expires_at: datetime
     fresh: Snapshot | None = None
+    admission: asyncio.Task[Admission] | None = None
     is_lost: bool = False
 
     def ensure(self, *, now: datetime, needs: timedelta) -> None:
