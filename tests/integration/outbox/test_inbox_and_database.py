@@ -1,11 +1,12 @@
 """The inbox under concurrency, and errors of a database that is away for a while."""
 
 import asyncio
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
 
 import asyncpg
+import psutil
 import pytest
 from pydantic import SecretStr
 from sqlalchemy import text
@@ -155,3 +156,33 @@ def test_the_outbox_tables_go_down_and_up_again(outbox_url: SecretStr) -> None:
     migrate_down(MIGRATIONS, database_url=outbox_url)
     migrate_up(MIGRATIONS, database_url=outbox_url)
     migrate_up(MIGRATIONS, database_url=outbox_url)
+
+
+async def test_a_transaction_that_does_not_end_is_given_up_and_leaves_the_pool_whole(outbox_url: SecretStr) -> None:
+    database = Database(outbox_url, pool_size=1, transaction_limit=timedelta(seconds=1))
+    try:
+        for _ in range(3):
+            with pytest.raises(ServiceUnavailable):
+                async with database.transaction() as session:
+                    await session.execute(text("SELECT pg_sleep(30)"))
+        assert await database.is_ready()
+    finally:
+        await database.close()
+
+
+async def test_a_server_that_is_frozen_holds_nobody_for_ever(outbox_url: SecretStr, postgres: RunningPostgres) -> None:
+    database = Database(outbox_url, pool_size=1, transaction_limit=timedelta(seconds=1))
+    assert await database.is_ready()
+    assert postgres.pid is not None
+    processes = [psutil.Process(postgres.pid), *psutil.Process(postgres.pid).children(recursive=True)]
+    try:
+        for process in processes:
+            process.suspend()
+        async with asyncio.timeout(20):
+            assert not await database.is_ready()
+    finally:
+        for process in processes:
+            process.resume()
+    async with asyncio.timeout(20):
+        assert await database.is_ready()
+    await database.close()

@@ -1,7 +1,9 @@
 """One engine per process; a session is a transaction."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import Any
 
 import asyncpg
@@ -32,7 +34,11 @@ def utc_column(*, nullable: bool = False, **options: Any) -> Column[Any]:
 class Database:
     """Hands out transactions. Create one per process, close it at the end."""
 
-    def __init__(self, url: SecretStr, *, pool_size: int = 8) -> None:
+    def __init__(
+        self, url: SecretStr, *, pool_size: int = 8, transaction_limit: timedelta = timedelta(seconds=60)
+    ) -> None:
+        # A connection that dies unseen in the middle of an exchange must not hold its caller for ever.
+        self._limit_seconds = transaction_limit.total_seconds()
         # pool_pre_ping: after a restart of the server the pool holds dead connections.
         self.engine: AsyncEngine = create_async_engine(
             url.get_secret_value(),
@@ -40,7 +46,12 @@ class Database:
             max_overflow=pool_size,
             pool_pre_ping=True,
             pool_timeout=10,
-            connect_args={"timeout": 5, "command_timeout": 30},
+            connect_args={
+                "timeout": 5,
+                "command_timeout": 30,
+                # A process that is stopped in a transaction must not hold its locks.
+                "server_settings": {"idle_in_transaction_session_timeout": f"{int(self._limit_seconds * 1000)}"},
+            },
             hide_parameters=True,
         )
 
@@ -48,13 +59,17 @@ class Database:
     async def transaction(self) -> AsyncIterator[AsyncSession]:
         """A session that commits at the end, or rolls back if an exception leaves the block.
 
-        Never await a network call inside.
+        Never await a network call inside: after `transaction_limit` it is given up.
 
         Raises:
             ServiceUnavailable: the server is away; nothing was committed unless the connection broke in the commit.
         """
         try:
-            async with AsyncSession(self.engine, expire_on_commit=False) as session, session.begin():
+            async with (
+                asyncio.timeout(self._limit_seconds),
+                AsyncSession(self.engine, expire_on_commit=False) as session,
+                session.begin(),
+            ):
                 yield session
         except (OSError, TimeoutError, PoolExhausted, *_WHILE_CONNECTING) as error:
             raise ServiceUnavailable("PostgreSQL", type(error).__name__) from error
