@@ -60,7 +60,7 @@ async def test_launches_at_the_same_time_under_one_key_make_one_job(user: User, 
     plan = await user.plan()
     answers = await asyncio.gather(*(user.launch(plan, key="k") for _ in range(10)))
     assert sorted(answer.status_code for answer in answers) == [200] * 9 + [201]
-    assert len({answer.json()["job_id"] for answer in answers}) == 1
+    assert len({answer.json()["job"]["job_id"] for answer in answers}) == 1
     await user.launch(plan)
     assert len(await commands(clean_bus, at_least=2)) == 2
 
@@ -104,7 +104,7 @@ WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '
 async def test_without_a_key_every_launch_is_a_new_job(user: User) -> None:
     plan = await user.plan()
     answers = [await user.launch(plan) for _ in range(3)]
-    assert len({answer.json()["job_id"] for answer in answers}) == 3
+    assert len({answer.json()["job"]["job_id"] for answer in answers}) == 3
 
 
 async def test_a_key_that_launched_another_plan_is_refused(user: User) -> None:
@@ -231,6 +231,14 @@ async def test_one_call_again_under_the_same_key_is_the_same_job(user: User) -> 
     first = await user.http.post("/v1/training/deploy/local", json=body, headers=headers)
     again = await user.http.post("/v1/training/deploy/local", json=body, headers=headers)
     assert first.json() == again.json()
+
+
+async def test_one_call_many_times_at_once_under_the_same_key_is_one_job(user: User) -> None:
+    body, headers = await deploy_body(user), {"Idempotency-Key": "k"}
+    calls = [user.http.post("/v1/training/deploy/local", json=body, headers=headers) for _ in range(5)]
+    answers = await asyncio.gather(*calls)
+    assert {answer.status_code for answer in answers} == {201}
+    assert len({answer.json()["job"]["job_id"] for answer in answers}) == 1
 
 
 async def deploy_body(user: User, **changes: object) -> dict[str, object]:

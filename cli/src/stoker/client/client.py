@@ -198,13 +198,13 @@ class Client:
     def deploy(self, provider: str, **request: Any) -> Deployment:
         """Plan and launch in one call; `request` is the body of `POST /v1/training/deploy/{provider}`.
 
-        It is sent once: if the answer is lost, look at `jobs()` before sending it again.
+        If no answer comes it is sent again, under the same idempotency key: it launches once.
 
         Raises:
             InvalidRequest: the plan is blocked; `fields` says by what.
         """
         path = f"/v1/training/deploy/{_segment(provider)}"
-        return parsed(Deployment, send(self._http, self._http.build_request("POST", path, json=request)))
+        return self._post(Deployment, path, request, headers={"Idempotency-Key": uuid.uuid4().hex})
 
     def jobs(self) -> list[Job]:
         """The newest jobs."""

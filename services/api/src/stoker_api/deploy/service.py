@@ -1,6 +1,7 @@
 """Plan and launch in one call."""
 
 from stoker_api.deploy.schemas import Deployed, DeployRequest
+from stoker_api.errors import IdempotencyKeyReused
 from stoker_api.jobs.launching import LaunchService
 from stoker_api.jobs.schemas import Job
 from stoker_api.jobs.service import JobService
@@ -25,18 +26,28 @@ class DeployService:
         Raises:
             NotFound, RemoteRefusal: recipe or dataset are not this owner's.
             ServiceUnavailable: a service that has to be asked is away.
-            IdempotencyKeyReused: two calls under one key ran at the same time; one of them launched.
         """
-        earlier = await self._jobs.launched_under(owner, idempotency_key) if idempotency_key else None
-        if earlier is not None and earlier.plan_id is not None:
-            return _deployed(earlier, await self._plans.get(owner, earlier.plan_id))
+        if (earlier := await self._earlier(owner, idempotency_key)) is not None:
+            return earlier
         plan = await self._plans.create(owner, wanted.plan_for(provider))
         if not plan.is_launchable:
             return plan
-        launched = await self._launches.launch(
-            key_sha256, plan_id=plan.plan_id, plan_hash=plan.plan_hash, idempotency_key=idempotency_key
-        )
+        try:
+            launched = await self._launches.launch(
+                key_sha256, plan_id=plan.plan_id, plan_hash=plan.plan_hash, idempotency_key=idempotency_key
+            )
+        except IdempotencyKeyReused:
+            # Another call under this key has launched while we planned: its job is the answer to both.
+            if (earlier := await self._earlier(owner, idempotency_key)) is not None:
+                return earlier
+            raise
         return _deployed(launched.job, plan)
+
+    async def _earlier(self, owner: str, idempotency_key: str | None) -> Deployed | None:
+        earlier = await self._jobs.launched_under(owner, idempotency_key) if idempotency_key else None
+        if earlier is None or earlier.plan_id is None:
+            return None
+        return _deployed(earlier, await self._plans.get(owner, earlier.plan_id))
 
     async def status(self, owner: str, job_id: str, *, provider: str) -> Job:
         """A job at that provider, with its progress.
