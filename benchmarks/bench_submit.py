@@ -62,6 +62,7 @@ def with_instant_machines() -> tuple[ServiceSpec, ...]:
             command=command if spec.name == "training-server" else spec.command,
             environment=spec.environment,
             prefix=spec.prefix,
+            needs=spec.needs,
             port_name=spec.port_name,
             migrate=spec.migrate,
             probe=spec.probe,

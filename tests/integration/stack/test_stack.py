@@ -6,6 +6,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -78,7 +79,8 @@ async def until(is_so: Callable[[], bool], *, seconds: float = 20) -> None:
 
 async def test_parts_start_in_order_and_stop_in_reverse(tmp_path: Path) -> None:
     recorder = Recorder()
-    services = (small_service("first", "api"), small_service("second", "metrics"))
+    second = replace(small_service("second", "metrics"), needs=("first",))
+    services = (small_service("first", "api"), second)
     async with stack_on(tmp_path, *services, recorder=recorder) as stack:
         assert set(stack.urls) == {"api", "metrics", "nats", "object_store"}
     order = ["nats", "postgres", "object-store", "first", "second"]
@@ -132,6 +134,19 @@ async def test_a_service_that_cannot_start_fails_the_start_with_its_last_lines(t
     assert "it broke because of a reason" in failure.value.last_lines
     assert processes_of(tmp_path) == []
     assert lock_holder(tmp_path / "lock") is None
+
+
+async def test_a_service_starts_when_those_it_needs_are_ready_and_not_before(tmp_path: Path) -> None:
+    recorder = Recorder()
+    needy = replace(small_service("first", "api"), needs=("second", "third"))
+    others = small_service("second", "metrics"), small_service("third", "training_server")
+    async with stack_on(tmp_path, needy, *others, recorder=recorder):
+        pass
+    starting, ready_since = ProcessState.STARTING, ProcessState.READY
+    story = [(status.name, status.state) for status in recorder.statuses if status.state in (starting, ready_since)]
+    assert story.index(("first", starting)) > story.index(("second", ready_since))
+    assert story.index(("first", starting)) > story.index(("third", ready_since))
+    assert story.index(("third", starting)) < story.index(("second", ready_since)), "those two side by side"
 
 
 async def test_a_failed_migration_stops_the_start(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The whole system on one machine: infrastructure, migrations, services, in this order, and back."""
+"""The whole system on one machine: infrastructure, migrations, services as each needs others, and back."""
 
 import asyncio
 import os
@@ -7,7 +7,7 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Protocol, Self
 
-from stoker.stack.errors import DiskNearlyFull, StepFailed, UnknownProcess
+from stoker.stack.errors import DiskNearlyFull, StackError, StepFailed, UnknownProcess
 from stoker.stack.keys import load_or_make_keys
 from stoker.stack.layout import Layout
 from stoker.stack.lock import FolderLock
@@ -178,11 +178,26 @@ class Stack:
         for blueprint in infrastructure:
             await self._processes[blueprint.spec.name].start()
         await self._migrate(facts)
-        for blueprint in services:
-            await self._processes[blueprint.spec.name].start()
+        await self._start_services()
         self._is_up = True
         self._write_stack_file()
         self._disk_watch = asyncio.create_task(self._watch_disk(), name="watch the disk")
+
+    async def _start_services(self) -> None:
+        is_ready = {service.name: asyncio.Event() for service in self._services}
+
+        async def start(service: ServiceSpec) -> None:
+            for name in service.needs:
+                await is_ready[name].wait()
+            await self._processes[service.name].start()
+            is_ready[service.name].set()
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                for service in self._services:
+                    group.create_task(start(service), name=f"start {service.name}")
+        except* StackError as failures:
+            raise failures.exceptions[0] from None
 
     def check_disk(self) -> None:
         """See whether there is space to work with.
