@@ -91,6 +91,7 @@ class UploadProblem(Message):
     title: str
     detail: str
     next_step: str = ""
+    trace_id: str = Field(default="", description="Of this answer")
 
 
 class UploadStatus(Message):
