@@ -185,10 +185,11 @@ class World:
         bucket = self.servers.bucket
         return bytes(bucket.client().get_object(bucket.bucket, key).data)
 
-    def unfinished(self) -> int:
-        """Multipart uploads that nobody has completed; their parts take room that no listing shows."""
+    def remains(self, opened: UploadOpened) -> list[str]:
+        """What the store has of an unfinished upload: the multipart upload, which no listing shows, and a tail."""
         bucket = self.servers.bucket
-        return len(bucket.client()._list_multipart_uploads(bucket.bucket).uploads)
+        begun = bucket.client()._list_multipart_uploads(bucket.bucket, prefix=f"datasets/{opened.dataset_version_id}/")
+        return [*(str(entry.object_name) for entry in begun.uploads), *self.keys(f"uploads/{upload_id(opened)}/")]
 
     async def stored(self, content: bytes | None = None, *, filename: str = "data.jsonl") -> str:
         """The id of a dataset version that is stored."""
@@ -250,6 +251,11 @@ class World:
             return [tuple(row) for row in await connection.fetch(statement)]
         finally:
             await connection.close()
+
+
+def upload_id(opened: UploadOpened) -> str:
+    """The id in the URL."""
+    return str(opened.upload_url).rpartition("/")[2]
 
 
 @dataclass(frozen=True)

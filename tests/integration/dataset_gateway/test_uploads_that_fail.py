@@ -17,9 +17,8 @@ from stoker_shared.rpc.dataset_gateway import (
     DescribeDataset,
     ListDatasets,
     OpenUpload,
-    UploadOpened,
 )
-from tests.integration.dataset_gateway.conftest import ROWS, World, jsonl
+from tests.integration.dataset_gateway.conftest import ROWS, World, jsonl, upload_id
 
 SETTINGS = {
     "max_upload_bytes": "40000000",
@@ -34,11 +33,6 @@ async def state_of(world: World, version_id: str) -> str:
     """The state of a version."""
     facts = await world.peers.ask(DESCRIBE, DescribeDataset(owner=world.owner, dataset_version_id=version_id))
     return str(facts.state)
-
-
-def upload_id(opened: UploadOpened) -> str:
-    """The id in the URL."""
-    return str(opened.upload_url).rpartition("/")[2]
 
 
 async def test_faulty_rows_reject_the_version_with_every_fault(world: World) -> None:
@@ -101,8 +95,7 @@ async def test_a_client_that_goes_away_keeps_what_came_and_may_begin_anew(world:
     assert await state_of(world, opened.dataset_version_id) == "uploading"
     assert (await world.put(opened, content)).status_code == 201
     assert world.content(opened.dataset_version_id) == content
-    assert world.unfinished() == 0
-    assert world.keys("uploads/") == []
+    assert world.remains(opened) == []
 
 
 async def test_a_client_that_falls_silent_is_given_up(world: World) -> None:
