@@ -1,7 +1,7 @@
 """The client's own upload against a gateway that dies, and a client that dies."""
 
 import asyncio
-import subprocess
+import itertools
 import sys
 from collections.abc import Callable
 from datetime import timedelta
@@ -55,17 +55,19 @@ async def test_a_gateway_that_is_killed_and_comes_back_is_gone_on_with(world: Wo
     await asyncio.to_thread(world.gateway.start, **SETTINGS)
     assert (await uploading).state == "stored"
     assert world.content(opened.dataset_version_id) == file.read_bytes()
-    went_back_to = [after for before, after in zip(told, told[1:], strict=False) if after < before]
+    went_back_to = [after for before, after in itertools.pairwise(told) if after < before]
     assert all(offset > 0 for offset in went_back_to)
 
 
 async def test_a_client_that_is_killed_goes_on_when_it_is_run_again(world: World, tmp_path: Path) -> None:
     file = written(tmp_path, "client")
     first = await world.open_upload(file.read_bytes())
-    command = [sys.executable, "-c", SENDER, str(file), str(first.upload_url), str(first.upload_token)]
-    with subprocess.Popen(command) as sender:
-        await until_some_came(world, first)
-        sender.kill()
+    sender = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", SENDER, str(file), str(first.upload_url), str(first.upload_token)
+    )
+    await until_some_came(world, first)
+    sender.kill()
+    await sender.wait()
     again = await world.open_upload(file.read_bytes())
     assert again.upload_url == first.upload_url
     told: list[int] = []
