@@ -72,6 +72,8 @@ class DatasetRepository:
 
     async def end_check(self, session: AsyncSession, identifier: str, *, upload_id: str) -> None:
         """The check of this upload ends without a verdict; unless another one goes on, bytes are waited for again."""
+        # Held until the caller's transaction ends: of two uploads that end at once, one must see the other's end.
+        await session.get(DatasetVersion, identifier, with_for_update=True)
         others = select(Upload).where(
             col(Upload.dataset_version_id) == identifier,
             col(Upload.id) != upload_id,
