@@ -23,7 +23,10 @@ from typing import ClassVar
 
 
 class StokerError(Exception):
-    """Base of all errors. `detail` says what happened and where, `next_step` what to do."""
+    """Base of all errors. `detail` says what happened and where, `next_step` what to do.
+
+    `headers` go along where the error is an answer over HTTP.
+    """
 
     code: ClassVar[str] = "internal_error"
     status: ClassVar[int] = 500
@@ -34,6 +37,7 @@ class StokerError(Exception):
         self.detail = detail
         self.next_step = next_step
         self.fields = fields or {}
+        self.headers: dict[str, str] = {}
 
     def __str__(self) -> str:
         return f"{self.detail} {self.next_step}".strip()

@@ -44,6 +44,12 @@ class ContractServer:
     seen: list[Seen] = field(default_factory=list)
     datasets: dict[str, dict[str, Any]] = field(default_factory=dict)
     rejected_with: list[dict[str, Any]] = field(default_factory=list)
+    received: dict[str, bytearray] = field(default_factory=dict)
+    """What has come of each upload."""
+    break_uploads_after: list[int] = field(default_factory=list)
+    """For each PATCH in turn: bytes that are kept before the connection breaks."""
+    looks_before_verdict: int = 1
+    """Questions about an upload that are answered with "checking"."""
     failures: dict[str, list[Response | Callable[[], Response]]] = field(default_factory=dict)
     """By "METHOD /path": answers to give first, or what makes them."""
     streams: list[list[Event]] = field(default_factory=list)
@@ -68,7 +74,7 @@ class ContractServer:
                 Route("/v1/me", self._me),
                 Route("/v1/datasets", self._datasets, methods=["POST", "GET"]),
                 Route("/v1/datasets/{id}", self._dataset),
-                Route("/v1/uploads/{id}", self._upload, methods=["PUT"]),
+                Route("/v1/uploads/{id}", self._upload, methods=["HEAD", "PATCH", "GET"]),
                 Route("/v1/jobs", self._launch, methods=["POST"]),
                 Route("/v1/jobs/{id}/events", self._events),
                 Route("/v1/jobs/{id}/metrics", self._metrics),
@@ -91,6 +97,7 @@ class ContractServer:
             return JSONResponse({"datasets": list(self.datasets.values())})
         wanted = json.loads(self.seen[-1].body)
         version_id = f"dataset-{wanted['sha256'][:16]}"
+        wanted.pop("convert")
         known = self.datasets.setdefault(version_id, dataset_facts(version_id, wanted))
         if known["state"] == "stored":
             return JSONResponse({"dataset_version_id": version_id, "already_stored": True}, status_code=201)
@@ -112,14 +119,46 @@ class ContractServer:
         early = await self._begin(request, token=UPLOAD_TOKEN)
         if early is not None:
             return early
-        facts = self.datasets[request.path_params["id"]]
-        if hashlib.sha256(self.seen[-1].body).hexdigest() != facts["sha256"]:
-            return problem(422, "checksum_mismatch", "The bytes are not those that were announced.")
+        version_id, seen = request.path_params["id"], self.seen[-1]
+        if seen.headers.get("tus-resumable") != "1.0.0":
+            return problem(412, "tus_version_unsupported", "Another version of tus.")
+        received = self.received.setdefault(version_id, bytearray())
+        if request.method == "GET":
+            return JSONResponse(self._verdict(version_id, bytes(received)))
+        if request.method == "PATCH":
+            offset = int(seen.headers["upload-offset"])
+            if offset != len(received):
+                return problem(409, "upload_offset_conflict", f"The upload goes on at byte {len(received)}.")
+            kept = self.break_uploads_after.pop(0) if self.break_uploads_after else len(seen.body)
+            received += seen.body[:kept]
+            if kept < len(seen.body):
+                return Cut()
+        position = {"upload-offset": str(len(received)), "upload-length": str(self.datasets[version_id]["size_bytes"])}
+        return Response(status_code=200 if request.method == "HEAD" else 204, headers=position)
+
+    def _verdict(self, version_id: str, received: bytes) -> dict[str, Any]:
+        facts = self.datasets[version_id]
+        size = facts["size_bytes"]
+        status: dict[str, Any] = {"state": "checking", "offset_bytes": len(received), "size_bytes": size}
+        if self.looks_before_verdict:
+            self.looks_before_verdict -= 1
+            return {**status, "checked_bytes": size // 2}
+        if hashlib.sha256(received).hexdigest() != facts["sha256"]:
+            self.received[version_id].clear()
+            words = {
+                "status": 422,
+                "trace_id": "ab" * 16,
+                "title": "differs",
+                "detail": "The bytes are not those that were announced.",
+            }
+            return {**status, "state": "failed", "problem": {"code": "checksum_mismatch", **words}}
+        status |= {"checked_bytes": size, "facts": facts}
         if self.rejected_with:
             facts |= {"state": "rejected", "faults": self.rejected_with, "faults_total": len(self.rejected_with)}
-            return problem(422, "dataset_rejected", "The file has faults.")
+            words = {"status": 422, "trace_id": "ab" * 16, "title": "faults", "detail": "The file has faults."}
+            return {**status, "state": "rejected", "problem": {"code": "dataset_rejected", **words}}
         facts["state"] = "stored"
-        return JSONResponse(facts, status_code=201)
+        return {**status, "state": "stored"}
 
     async def _launch(self, request: Request) -> Response:
         return await self._begin(request) or JSONResponse({"job_id": JOB, "status": "queued"}, status_code=201)
@@ -185,6 +224,16 @@ class ContractServer:
         if token is not None and request.headers.get("authorization") != f"Bearer {token}":
             return problem(401, "unauthorised", "This key is not known.")
         return None
+
+
+class Cut(Response):
+    """No answer: the connection breaks."""
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Break it."""
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+        await send({"type": "http.response.body", "body": b"-", "more_body": True})
+        raise ConnectionAbortedError("cut by the test")
 
 
 @contextmanager

@@ -123,7 +123,7 @@ class World:
     owner: str
 
     async def open_upload(
-        self, content: bytes, *, filename: str = "data.jsonl", owner: str | None = None
+        self, content: bytes, *, filename: str = "data.jsonl", owner: str | None = None, **changes: Any
     ) -> UploadOpened:
         """Announce a file."""
         request = OpenUpload(
@@ -132,7 +132,7 @@ class World:
             filename=filename,
             size_bytes=len(content),
             sha256=hashlib.sha256(content).hexdigest(),
-        )
+        ).model_copy(update=changes)
         opened: UploadOpened = await self.peers.ask(OPEN_UPLOAD, request)
         if opened.upload_token:
             self.gateway.secrets.append(opened.upload_token)
@@ -143,6 +143,53 @@ class World:
         assert opened.upload_url is not None
         headers = {"Authorization": f"Bearer {opened.upload_token}"}
         return await self.http.put(opened.upload_url, content=content, headers=headers, **options)
+
+    async def tus(
+        self, method: str, opened: UploadOpened, *, content: Any = None, port: int | None = None, **headers: str
+    ) -> httpx.Response:
+        """Speak tus; underscores in the names of headers are dashes. `port` is that of another replica."""
+        sent = {
+            "Authorization": f"Bearer {opened.upload_token}",
+            "Tus-Resumable": "1.0.0",
+            **({"Content-Type": "application/offset+octet-stream"} if method == "PATCH" else {}),
+            **{name.replace("_", "-"): value for name, value in headers.items()},
+        }
+        url = str(opened.upload_url)
+        if port is not None:
+            url = url.replace(f":{self.gateway.port}/", f":{port}/")
+        return await self.http.request(method, url, content=content, headers=sent)
+
+    async def patch(self, opened: UploadOpened, content: Any, *, offset: int, **headers: str) -> httpx.Response:
+        """Append."""
+        return await self.tus("PATCH", opened, content=content, Upload_Offset=str(offset), **headers)
+
+    async def offset(self, opened: UploadOpened) -> int:
+        """Where the upload goes on."""
+        head = await self.tus("HEAD", opened)
+        assert head.status_code == 200, head.text
+        return int(head.headers["upload-offset"])
+
+    async def verdict(self, opened: UploadOpened, *, port: int | None = None) -> dict[str, Any]:
+        """How the upload ended, once it has."""
+        while True:
+            answer = await self.tus("GET", opened, port=port)
+            assert answer.status_code == 200, answer.text
+            if answer.json()["state"] not in {"receiving", "checking"}:
+                found: dict[str, Any] = answer.json()
+                return found
+            await asyncio.sleep(0.05)
+
+    def content(self, version_id: str) -> bytes:
+        """The only object of a version."""
+        (key,) = self.keys(f"datasets/{version_id}/")
+        bucket = self.servers.bucket
+        return bytes(bucket.client().get_object(bucket.bucket, key).data)
+
+    def remains(self, opened: UploadOpened) -> list[str]:
+        """What the store has of an unfinished upload: the multipart upload, which no listing shows, and a tail."""
+        bucket = self.servers.bucket
+        begun = bucket.client()._list_multipart_uploads(bucket.bucket, prefix=f"datasets/{opened.dataset_version_id}/")
+        return [*(str(entry.object_name) for entry in begun.uploads), *self.keys(f"uploads/{upload_id(opened)}/")]
 
     async def stored(self, content: bytes | None = None, *, filename: str = "data.jsonl") -> str:
         """The id of a dataset version that is stored."""
@@ -204,6 +251,11 @@ class World:
             return [tuple(row) for row in await connection.fetch(statement)]
         finally:
             await connection.close()
+
+
+def upload_id(opened: UploadOpened) -> str:
+    """The id in the URL."""
+    return str(opened.upload_url).rpartition("/")[2]
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 import asyncio
 import hashlib
 import os
-import signal
 from collections.abc import AsyncIterator, Callable
 
 import httpx
@@ -19,12 +18,6 @@ SETTINGS = {"sweep_every": "PT0.5S", "write_lease": "PT3S"}
 def big_file() -> bytes:
     """Some 60 MB that do not compress into the buffers of a socket."""
     return jsonl([{"text": f"{number} {os.urandom(1000).hex()}"} for number in range(30_000)])
-
-
-def unfinished(world: World) -> int:
-    """Multipart uploads that nobody has completed; their parts take room that no listing shows."""
-    bucket = world.servers.bucket
-    return len(bucket.client()._list_multipart_uploads(bucket.bucket).uploads)
 
 
 async def _fetch(world: World, url: str, *, into: bytearray, at_first_byte: Callable[[], None]) -> None:
@@ -72,27 +65,6 @@ async def test_an_upload_while_the_store_is_away_is_put_off_and_works_later(
     assert (await world.put(opened, content)).status_code == 201
     await world.until_sql("SELECT count(*) = 0 FROM object_writes")
     assert len(world.keys(f"datasets/{opened.dataset_version_id}/")) == 1
-
-
-async def test_a_gateway_killed_in_an_upload_leaves_nothing_and_takes_it_again(world: World) -> None:
-    content = big_file()
-    opened = await world.open_upload(content)
-    assert await world.sql("SELECT * FROM object_writes") == []
-
-    async def interrupted() -> AsyncIterator[bytes]:
-        yield content[:30_000_000]
-        world.gateway.stop(signal.SIGKILL)
-        yield content[30_000_000:]
-
-    with pytest.raises(httpx.TransportError):
-        await world.put(opened, interrupted())
-    assert len(await world.sql("SELECT * FROM object_writes")) == 1
-    assert unfinished(world) == 1
-    world.gateway.start(**SETTINGS)
-    await world.until_sql("SELECT count(*) = 0 FROM object_writes")
-    assert world.keys(f"datasets/{opened.dataset_version_id}/") == []
-    assert unfinished(world) == 0
-    assert (await world.put(opened, content)).status_code == 201
 
 
 async def test_an_artifact_of_an_attempt_that_ends_while_it_comes_is_not_stored(world: World) -> None:

@@ -1,4 +1,4 @@
-"""A large upload and a large download pass through a gateway whose memory stays flat."""
+"""A large upload, its check and a large download pass through a gateway whose memory stays flat."""
 
 import asyncio
 import hashlib
@@ -13,7 +13,7 @@ from tests.integration.dataset_gateway.conftest import World
 ROWS_PER_BLOCK = 1000
 BLOCKS = 300
 ALLOWED_GROWTH_BYTES = 120 * 2**20
-"""Of 300 MB: two parts of 8 MiB with their copies, queued blocks, the table of row hashes."""
+"""Of 300 MB: two parts of 8 MiB with their copies, blocks of the check, the table of row hashes."""
 
 
 def blocks() -> Iterator[bytes]:
@@ -48,10 +48,13 @@ async def test_memory_stays_flat_on_a_300_mb_upload_and_download(world: World) -
         owner=world.owner, name="big", filename="big.jsonl", size_bytes=size, sha256=digest.hexdigest()
     )
     opened = await world.peers.ask(OPEN_UPLOAD, request)
-    response = await world.put(opened, body(), timeout=240)
-    assert response.status_code == 201, response.text
-    assert response.json()["statistics"]["rows"] == BLOCKS * ROWS_PER_BLOCK
+    assert (await world.patch(opened, body(), offset=0)).status_code == 204
     after_upload = highest
+    while (status := (await world.tus("GET", opened)).json())["state"] == "checking":
+        highest = max(highest, process.memory_info().rss)
+        await asyncio.sleep(0.05)
+    assert status["facts"]["statistics"]["rows"] == BLOCKS * ROWS_PER_BLOCK
+    after_check = highest
     minted, _ = await world.mint(opened.dataset_version_id)
     received = hashlib.sha256()
     async with world.http.stream("GET", minted.download_url, timeout=240) as download:
@@ -59,6 +62,7 @@ async def test_memory_stays_flat_on_a_300_mb_upload_and_download(world: World) -
             received.update(chunk)
             highest = max(highest, process.memory_info().rss)
     assert received.hexdigest() == digest.hexdigest()
-    shown = f"before {before >> 20} MiB, upload {after_upload >> 20} MiB, download {highest >> 20} MiB"
+    figures = {"before": before, "upload": after_upload, "check": after_check, "download": highest}
+    shown = ", ".join(f"{name} {figure >> 20} MiB" for name, figure in figures.items())
     print(shown)  # noqa: T201 - a measured figure, shown with -s
     assert highest - before < ALLOWED_GROWTH_BYTES, shown

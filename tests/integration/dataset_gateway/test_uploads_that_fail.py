@@ -18,21 +18,21 @@ from stoker_shared.rpc.dataset_gateway import (
     ListDatasets,
     OpenUpload,
 )
-from tests.integration.dataset_gateway.conftest import ROWS, World, jsonl
+from tests.integration.dataset_gateway.conftest import ROWS, World, jsonl, upload_id
 
-SETTINGS = {"max_upload_bytes": "40000000", "idle_timeout": "PT2S", "sweep_every": "PT0.5S", "write_lease": "PT3S"}
+SETTINGS = {
+    "max_upload_bytes": "40000000",
+    "idle_timeout": "PT2S",
+    "sweep_every": "PT0.5S",
+    "write_lease": "PT3S",
+    "upload_lease": "PT3S",
+}
 
 
 async def state_of(world: World, version_id: str) -> str:
     """The state of a version."""
     facts = await world.peers.ask(DESCRIBE, DescribeDataset(owner=world.owner, dataset_version_id=version_id))
     return str(facts.state)
-
-
-async def until_gone(world: World, prefix: str) -> None:
-    """Wait for the sweep."""
-    await world.until(lambda: not world.keys(prefix))
-    await world.until_sql("SELECT count(*) = 0 FROM object_writes")
 
 
 async def test_faulty_rows_reject_the_version_with_every_fault(world: World) -> None:
@@ -79,7 +79,7 @@ async def test_other_bytes_than_announced_are_not_stored(world: World) -> None:
     assert (again.status_code, again.json()["facts"]["state"]) == (409, "stored")
 
 
-async def test_a_client_that_goes_away_leaves_nothing_and_may_come_back(world: World) -> None:
+async def test_a_client_that_goes_away_keeps_what_came_and_may_begin_anew(world: World) -> None:
     content = jsonl([{"text": f"{number} {'x' * 2000}"} for number in range(12_000)])
     opened = await world.open_upload(content)
 
@@ -90,9 +90,12 @@ async def test_a_client_that_goes_away_leaves_nothing_and_may_come_back(world: W
 
     with pytest.raises((httpx.TransportError, ConnectionAbortedError)):
         await world.put(opened, broken())
-    await until_gone(world, f"datasets/{opened.dataset_version_id}/")
+    await world.until_sql(f"SELECT held_by IS NULL FROM uploads WHERE id = '{upload_id(opened)}'")
+    assert 16 * 2**20 <= await world.offset(opened) <= 18_000_000
     assert await state_of(world, opened.dataset_version_id) == "uploading"
     assert (await world.put(opened, content)).status_code == 201
+    assert world.content(opened.dataset_version_id) == content
+    assert world.remains(opened) == []
 
 
 async def test_a_client_that_falls_silent_is_given_up(world: World) -> None:
@@ -104,9 +107,12 @@ async def test_a_client_that_falls_silent_is_given_up(world: World) -> None:
         await asyncio.Event().wait()
 
     stuck = asyncio.create_task(world.put(opened, silent()))
-    await world.until_sql("SELECT count(*) = 1 FROM object_writes")
-    await world.until_sql("SELECT count(*) = 0 FROM object_writes")
-    assert (await world.put(opened, content)).status_code == 201
+    holder = f"FROM uploads WHERE id = '{upload_id(opened)}'"
+    await world.until_sql(f"SELECT held_by IS NOT NULL {holder}")
+    await world.until_sql(f"SELECT held_by IS NULL {holder}")
+    assert await world.offset(opened) == 100
+    assert (await world.patch(opened, content[100:], offset=100)).status_code == 204
+    assert (await world.verdict(opened))["state"] == "stored"
     stuck.cancel()
 
 
@@ -114,7 +120,8 @@ async def test_of_two_uploads_at_once_one_wins(world: World) -> None:
     content = jsonl(ROWS)
     opened = await world.open_upload(content)
     reopened = await world.open_upload(content)
-    assert reopened.dataset_version_id == opened.dataset_version_id
+    assert (reopened.dataset_version_id, reopened.upload_url) == (opened.dataset_version_id, opened.upload_url)
+    assert reopened.upload_token != opened.upload_token
     go_on, has_begun = asyncio.Event(), asyncio.Event()
 
     async def slow() -> AsyncIterator[bytes]:
@@ -125,10 +132,10 @@ async def test_of_two_uploads_at_once_one_wins(world: World) -> None:
 
     first = asyncio.create_task(world.put(opened, slow()))
     await has_begun.wait()
-    await world.until_sql("SELECT count(*) = 1 FROM object_writes")
+    await world.until_sql(f"SELECT held_by IS NOT NULL FROM uploads WHERE id = '{upload_id(opened)}'")
     for other in (opened, reopened):
-        second = await world.put(other, content)
-        assert (second.status_code, second.json()["code"]) == (409, "upload_in_progress")
+        for second in (await world.put(other, content), await world.patch(other, content, offset=0)):
+            assert (second.status_code, second.json()["code"]) == (423, "upload_in_progress")
     go_on.set()
     assert (await first).status_code == 201
     assert len(world.keys(f"datasets/{opened.dataset_version_id}/")) == 1
@@ -142,9 +149,11 @@ async def test_a_wrong_or_expired_upload_token_is_refused_before_the_bytes(world
     without = await world.http.put(str(opened.upload_url), content=content)
     assert without.status_code == 401
     await world.sql(f"UPDATE uploads SET expires_at = now() WHERE dataset_version_id = '{opened.dataset_version_id}'")
-    assert (await world.put(opened, content)).status_code == 401
+    gone = await world.put(opened, content)
+    assert (gone.status_code, gone.json()["code"]) == (410, "upload_gone")
+    assert "POST /v1/datasets" in gone.json()["next_step"]
     unknown = opened.model_copy(update={"upload_url": f"{world.gateway.url}/v1/uploads/upload-0000000000000000"})
-    assert (await world.put(unknown, content)).status_code == 401
+    assert (await world.put(unknown, content)).status_code == 404
 
 
 async def test_too_large_is_refused_when_announced_and_when_sent(world: World) -> None:
@@ -160,7 +169,8 @@ async def test_too_large_is_refused_when_announced_and_when_sent(world: World) -
         for _ in range(41):
             yield b"x" * 1_000_000
 
-    assert (await world.put(opened, unannounced())).status_code == 413
+    assert (await world.put(opened, unannounced())).json()["code"] == "checksum_mismatch"
+    assert (await world.patch(opened, unannounced(), offset=0)).status_code == 413
     assert world.keys(f"datasets/{opened.dataset_version_id}/") == []
 
 

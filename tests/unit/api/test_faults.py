@@ -51,6 +51,7 @@ def cloud(**changes: Any) -> Situation:
 
 SINGLE_FAULTS: list[tuple[str, Situation]] = [
     ("dataset_not_stored", situation_of(dataset=a_dataset(state="uploading"))),
+    ("dataset_not_stored", situation_of(dataset=a_dataset(state="checking"))),
     (
         "dataset_rejected",
         situation_of(

@@ -93,7 +93,7 @@ def test_retry_after_is_read_in_both_forms(headers: dict[str, str], seconds: flo
 
 
 def test_an_upload_that_the_gateway_still_holds_is_busy_not_refused() -> None:
-    assert isinstance(refusal(answer(409, json=PROBLEM | {"code": "upload_in_progress"})), ServerBusy)
+    assert isinstance(refusal(answer(423, json=PROBLEM | {"code": "upload_in_progress"})), ServerBusy)
 
 
 def test_an_address_is_shown_without_query_and_password() -> None:

@@ -14,7 +14,6 @@ from pydantic import BaseModel
 
 from stoker.client.errors import (
     AnswerNotUnderstood,
-    Conflicting,
     DatasetRejected,
     InvalidRequest,
     NoIdentifier,
@@ -37,7 +36,8 @@ from stoker.client.models import (
 )
 from stoker.client.news import JobNews
 from stoker.client.server import Server, find_server, is_loopback
-from stoker.client.transfer import FileFacts, Progress, download, hash_file, upload
+from stoker.client.transfer import FileFacts, Progress, download, hash_file
+from stoker.client.uploading import Upload
 from stoker_shared.recipe import ModelChoice, Recipe
 from stoker_shared.rpc.dataset_gateway import ArtifactFacts, ArtifactList
 from stoker_shared.rpc.deployer import MachineLogs, OfferList, ProvidersHealth
@@ -48,7 +48,7 @@ ModelT = TypeVar("ModelT", bound=BaseModel)
 _SEGMENT = re.compile(r"[A-Za-z0-9_-]{1,100}")
 
 UploadProgress = Callable[[str, int, int], None]
-"""Told as (what is done: "hashing" or "sending", bytes done, bytes in all)."""
+"""Told as (what is done: "hashing", "sending" or "checking", bytes done, bytes in all)."""
 
 
 class Client:
@@ -90,12 +90,26 @@ class Client:
     # ---- datasets
 
     def upload_dataset(
-        self, file: str | Path, *, name: str | None = None, progress: UploadProgress | None = None
+        self,
+        file: str | Path,
+        *,
+        name: str | None = None,
+        convert: bool = True,
+        progress: UploadProgress | None = None,
     ) -> Dataset:
-        """Hash a file, send it to the gateway and wait for its check. Content that is there is not sent again.
+        """Hash a file, send it to the gateway and wait for its check. Bytes that are there are not sent again.
+
+        An upload that was interrupted, in this call or in an earlier one, goes on where it stopped.
+
+        Args:
+            file: the file.
+            name: what to call it; else the name of the file.
+            convert: take rows of other known forms, such as ShareGPT's, where nothing is lost by it.
+            progress: is told how far it is.
 
         Raises:
             DatasetRejected: rows have faults; `faults` has their line numbers.
+            InvalidRequest: the bytes that arrived were not those of the file when it was hashed.
             FileUnreadable: there is no such file.
         """
         path = Path(file).expanduser()
@@ -105,6 +119,7 @@ class Client:
             "filename": path.name,
             "size_bytes": facts.size_bytes,
             "sha256": facts.sha256,
+            "convert": convert,
         }
         ticket = self._post(UploadTicket, "/v1/datasets", content)
         if not ticket.already_stored:
@@ -274,31 +289,19 @@ class Client:
     def _send_bytes(self, facts: FileFacts, ticket: UploadTicket, progress: UploadProgress | None) -> None:
         if ticket.upload_url is None or ticket.upload_token is None:
             raise AnswerNotUnderstood(f"{self.server.url}/v1/datasets", "an upload without an address")
-        try:
-            upload(
-                facts,
-                url=ticket.upload_url,
-                token=ticket.upload_token,
-                retry=self._retry,
-                progress=_named("sending", progress),
-            )
-        except Conflicting:
-            # Stored meanwhile, by the attempt whose answer was lost or by somebody else with the same file.
-            if self.dataset(ticket.dataset_version_id).state != "stored":
-                raise
-        except InvalidRequest as refused:
-            raise self._rejected(refused, ticket) from refused
-
-    def _rejected(self, refused: InvalidRequest, ticket: UploadTicket) -> InvalidRequest | DatasetRejected:
-        facts = self.dataset(ticket.dataset_version_id)
-        if facts.state != "rejected":
-            return refused
-        return DatasetRejected(
-            status=refused.http_status,
-            problem=refused.problem,
-            faults=facts.faults,
-            faults_total=facts.faults_total,
-            version_id=facts.dataset_version_id,
+        upload = Upload(facts, url=ticket.upload_url, token=ticket.upload_token, retry=self._retry)
+        status = upload.run(sending=_named("sending", progress), checking=_named("checking", progress))
+        if status.state == "stored":
+            return
+        problem = status.problem.model_dump() if status.problem else {"detail": "The file was not stored."}
+        if status.facts is None:
+            raise InvalidRequest(status=422, problem=problem)
+        raise DatasetRejected(
+            status=422,
+            problem=problem,
+            faults=status.facts.faults,
+            faults_total=status.facts.faults_total,
+            version_id=status.facts.dataset_version_id,
         )
 
     def _pages(self, kind: type[ModelT], path: str, entries: str) -> Iterator[Any]:

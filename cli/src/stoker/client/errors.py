@@ -142,7 +142,7 @@ class InvalidRequest(Refused):
 
 
 class ServerBusy(Refused):
-    """429 or 503: the same call may succeed later. `retry_after` in seconds, if the server said so."""
+    """429, 503 and the like: the same call may succeed later. `retry_after` in seconds, if the server said so."""
 
     def __init__(self, *, status: int, problem: dict[str, Any], retry_after: float | None = None) -> None:
         super().__init__(status=status, problem=problem)

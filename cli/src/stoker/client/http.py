@@ -39,9 +39,8 @@ _BY_STATUS: dict[int, type[Refused]] = {
     409: Conflicting,
     422: InvalidRequest,
 }
-_BUSY = frozenset({429, 502, 503, 504})
-# A connection broke, and the gateway has not noticed that the sender is gone.
-_BUSY_CODES = frozenset({"upload_in_progress"})
+# 423: a connection broke, and the gateway has not noticed that the sender is gone; 408: it has.
+_BUSY = frozenset({408, 423, 429, 502, 503, 504})
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +111,7 @@ def send(client: httpx.Client, request: httpx.Request, *, stream: bool = False) 
 def refusal(response: httpx.Response) -> Refused:
     """The error that an answer stands for; an answer that is no problem document is quoted."""
     status, problem = response.status_code, problem_of(response)
-    if status in _BUSY or problem.get("code") in _BUSY_CODES:
+    if status in _BUSY:
         return ServerBusy(status=status, problem=problem, retry_after=_retry_after(response))
     fallback = ServerFailed if status >= 500 else Refused
     return _BY_STATUS.get(status, fallback)(status=status, problem=problem)

@@ -1,4 +1,4 @@
-"""Bytes: hashing a file, sending it, and fetching one with resume and a compared checksum."""
+"""Bytes: hashing a file, reading it from where a transfer goes on, and fetching one with a compared checksum."""
 
 import hashlib
 from collections.abc import Callable, Iterator
@@ -11,9 +11,6 @@ from stoker.client.errors import ConnectionLost, DownloadDamaged, FileUnreadable
 from stoker.client.http import RetryPolicy, open_http, send, shown
 
 CHUNK_BYTES = 1 << 18
-ANSWER_TIMEOUT = httpx.Timeout(300.0, connect=5.0)
-"""The gateway answers an upload only when the whole file has been checked and is stored."""
-
 Progress = Callable[[int, int], None]
 """Told as (bytes done, bytes in all); goes back when a transfer starts again."""
 
@@ -35,33 +32,12 @@ def hash_file(path: Path, *, progress: Progress | None = None) -> FileFacts:
     """
     digest, done = hashlib.sha256(), 0
     total = _size(path)
-    for chunk in _chunks(path):
+    for chunk in chunks(path):
         digest.update(chunk)
         done += len(chunk)
         if progress:
             progress(done, max(total, done))
     return FileFacts(path=path, size_bytes=done, sha256=digest.hexdigest())
-
-
-def upload(
-    facts: FileFacts, *, url: str, token: str, retry: RetryPolicy, progress: Progress | None = None
-) -> httpx.Response:
-    """PUT a file to its upload address, from the start again if the connection breaks.
-
-    Raises:
-        Refused: the gateway said no.
-        FileUnreadable: the file has changed since it was hashed.
-    """
-    headers = {"Authorization": f"Bearer {token}", "Content-Length": str(facts.size_bytes)}
-
-    def attempt() -> httpx.Response:
-        body = _counted(facts, progress)
-        # Content-Length is given, so httpx does not send the iterator in chunked encoding.
-        request = client.build_request("PUT", url, content=body, headers=headers, timeout=ANSWER_TIMEOUT)
-        return send(client, request)
-
-    with open_http(url) as client:
-        return retry.run(attempt)
 
 
 def download(
@@ -124,24 +100,15 @@ def _fetch_rest(client: httpx.Client, url: str, *, partial: Path, size_bytes: in
         raise ConnectionLost(shown(url), f"the transfer ended after {done} of {size_bytes} bytes")
 
 
-def _counted(facts: FileFacts, progress: Progress | None) -> Iterator[bytes]:
-    done = 0
-    for chunk in _chunks(facts.path):
-        done += len(chunk)
-        if done > facts.size_bytes:
-            break
-        yield chunk
-        if progress:
-            progress(done, facts.size_bytes)
-    if done != facts.size_bytes:
-        raise FileUnreadable(
-            facts.path, "it changed while it was being sent", next_step="Try again when nobody writes to it."
-        )
+def chunks(path: Path, *, offset: int = 0) -> Iterator[bytes]:
+    """The bytes of a file from `offset` on.
 
-
-def _chunks(path: Path) -> Iterator[bytes]:
+    Raises:
+        FileUnreadable.
+    """
     try:
         with path.open("rb") as file:
+            file.seek(offset)
             while chunk := file.read(CHUNK_BYTES):
                 yield chunk
     except OSError as error:

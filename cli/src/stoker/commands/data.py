@@ -21,11 +21,14 @@ def add(
     context: typer.Context,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="JSONL, plain or gzip.")],
     name: Annotated[str | None, typer.Option(help="What to call it; else the name of the file.")] = None,
+    convert: Annotated[
+        bool, typer.Option(help="Take rows of other known forms, such as ShareGPT's, where nothing is lost by it.")
+    ] = True,
     as_json: JsonOption = False,
 ) -> None:
-    """Upload a file; every row is checked while it streams in."""
+    """Upload a file and check every row. Interrupted, the same command goes on where it stopped."""
     with session_of(context).client() as client, transfer_progress(remarks()) as progress:
-        dataset = client.upload_dataset(file, name=name, progress=progress)
+        dataset = client.upload_dataset(file, name=name, convert=convert, progress=progress)
     if as_json:
         print_json(dataset)
         return
@@ -66,6 +69,8 @@ def _print_dataset(dataset: Dataset) -> None:
         f"longest {figures.characters_max:,}; {figures.duplicate_rows:,} duplicates, "
         f"{figures.empty_turns:,} empty turns; {show_bytes(dataset.size_bytes)}",
     )
+    if dataset.conversion:
+        console.print(f"read as converted from {dataset.conversion}")
     if dataset.fits_methods:
         console.print(f"fits {', '.join(dataset.fits_methods)}")
     if dataset.faults:

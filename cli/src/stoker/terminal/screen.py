@@ -8,7 +8,15 @@ from contextlib import contextmanager
 from pydantic import BaseModel
 from pydantic_core import to_json
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 
 from stoker.client.client import UploadProgress
 
@@ -43,7 +51,13 @@ def print_json(content: BaseModel | Iterable[BaseModel]) -> None:
 @contextmanager
 def transfer_progress(console: Console) -> Iterator[UploadProgress]:
     """A bar for each thing that bytes are moved for; nothing where there is no terminal."""
-    columns = (TextColumn("{task.description:>24}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    columns = (
+        TextColumn("{task.description:>24}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(compact=True),
+    )
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         tasks: dict[str, TaskID] = {}
 

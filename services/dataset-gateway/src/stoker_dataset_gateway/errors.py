@@ -59,17 +59,80 @@ class TokenMissing(UserError):
         )
 
 
-class WriteInProgress(Conflict):
-    """Somebody is sending the same content at this moment."""
+class WriteInProgress(UserError):
+    """Somebody is sending to the same upload at this moment."""
 
     code = "upload_in_progress"
-    title = "Being uploaded already"
+    status = 423
+    title = "Being sent already"
 
     def __init__(self) -> None:
         super().__init__(
-            "Another upload of this content is running.",
-            next_step="Wait for it to end; if it was interrupted, try again in a minute.",
+            "Another sender is sending the bytes of this upload.",
+            next_step="Wait for it to end; if it was interrupted, try again in some seconds. HEAD tells how far it is.",
         )
+
+
+class OffsetConflict(Conflict):
+    """What is sent does not begin where the bytes that have come end."""
+
+    code = "upload_offset_conflict"
+    title = "Not where the upload goes on"
+
+    def __init__(self, *, offset_bytes: int) -> None:
+        super().__init__(
+            f"The upload goes on at byte {offset_bytes}.", next_step=f"Send the bytes from {offset_bytes} on."
+        )
+        self.headers["Upload-Offset"] = str(offset_bytes)
+
+
+class UploadGone(UserError):
+    """The upload was given up, has run out, or takes no bytes for another reason; none of its bytes are kept."""
+
+    code = "upload_gone"
+    status = 410
+    title = "The upload is gone"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The upload was given up or has run out, and its bytes are deleted.",
+            next_step="Ask for a new upload with POST /v1/datasets.",
+        )
+
+
+class UploadDecided(Conflict):
+    """The upload has ended with a verdict; there is nothing to give up."""
+
+    code = "upload_decided"
+    title = "The upload has ended"
+
+    def __init__(self, state: str) -> None:
+        super().__init__(f"The upload has ended: it is {state}.", next_step="See the dataset version.")
+
+
+class BodyChecksumMismatch(UserError):
+    """The body of one request arrived otherwise than its sender says."""
+
+    code = "body_checksum_mismatch"
+    status = 460
+    title = "The bytes were damaged on their way"
+
+    def __init__(self, *, announced: str, received: str) -> None:
+        super().__init__(
+            f"Upload-Checksum announces {announced}, what came has {received}. Nothing of this request is kept.",
+            next_step="Send the same bytes again.",
+        )
+
+
+class BytesLost(UserError):
+    """The store no longer has what it had of an upload."""
+
+    code = "bytes_lost"
+    status = 422
+    title = "The bytes are no longer in the store"
+
+    def __init__(self) -> None:
+        super().__init__("The store has lost bytes of this upload.", next_step="Upload the file again.")
 
 
 class WriteLost(Conflict):
@@ -141,7 +204,7 @@ class UploadInterrupted(UserError):
     title = "The upload was interrupted"
 
     def __init__(self, reason: str) -> None:
-        super().__init__(f"{reason}. Nothing was stored.", next_step="Send the file again.")
+        super().__init__(f"{reason}.", next_step="Send it again; HEAD tells where an upload goes on.")
 
 
 class RangeUnsatisfiable(UserError):

@@ -13,6 +13,7 @@ from fastapi import FastAPI
 from stoker_dataset_gateway.artifacts.endpoints import artifact_routes
 from stoker_dataset_gateway.artifacts.service import ArtifactRules, ArtifactService
 from stoker_dataset_gateway.artifacts.subscribers import answer_artifacts
+from stoker_dataset_gateway.checking.checker import Checker
 from stoker_dataset_gateway.datasets.service import DatasetService
 from stoker_dataset_gateway.datasets.subscribers import answer_datasets
 from stoker_dataset_gateway.downloads.endpoints import download_routes
@@ -23,9 +24,14 @@ from stoker_dataset_gateway.storage import ObjectStore
 from stoker_dataset_gateway.sweeping import Sweeper
 from stoker_dataset_gateway.tokens.service import TokenService
 from stoker_dataset_gateway.tokens.subscribers import answer_tokens
+from stoker_dataset_gateway.uploads.checks import CheckRules, CheckRunner
 from stoker_dataset_gateway.uploads.endpoints import upload_routes
-from stoker_dataset_gateway.uploads.service import UploadRules, UploadService
+from stoker_dataset_gateway.uploads.holding import Holding
+from stoker_dataset_gateway.uploads.receiving import Receiver
+from stoker_dataset_gateway.uploads.remains import Remains
+from stoker_dataset_gateway.uploads.service import UploadDesk, UploadRules, UploadService
 from stoker_dataset_gateway.uploads.subscribers import answer_uploads
+from stoker_dataset_gateway.uploads.verdicts import News, Verdicts
 from stoker_shared.bus import Bus, BusSettings
 from stoker_shared.clock import Clock, SystemClock
 from stoker_shared.database import Database, migrate_up
@@ -48,6 +54,10 @@ class Parts:
     store: ObjectStore
     bus: Bus
     relay: Relay
+    writer: ObjectWriter
+    news: News
+    verdicts: Verdicts
+    checks: CheckRunner
     sweeper: Sweeper
 
 
@@ -64,36 +74,62 @@ def migrate(settings: Settings) -> None:
 def build_application(settings: Settings, *, clock: Clock | None = None) -> FastAPI:
     """The application with everything connected; it starts and stops with its lifespan."""
     clock = clock or SystemClock()
+    parts = _parts(settings, clock)
+    application = create_application(
+        title="Stoker dataset gateway",
+        description=_DESCRIPTION,
+        lifespan=_lifespan(parts),
+        checks={
+            "postgres": parts.database.is_ready,
+            "nats": parts.bus.is_ready,
+            "object_store": parts.store.is_ready,
+        },
+    )
+    _connect(application, parts, clock=clock, settings=settings)
+    return application
+
+
+def _parts(settings: Settings, clock: Clock) -> Parts:
     database = Database(settings.database_url, pool_size=settings.database_pool_size)
     store = ObjectStore(settings.store_address)
     bus = Bus(BusSettings(url=settings.nats_url, service=SERVICE, seed_file=settings.nats_seed_file))
     relay = Relay(database, bus.publisher, clock=clock)
     writer = ObjectWriter(database, store, clock=clock, lease=settings.write_lease)
-    sweeper = Sweeper(database, writer, clock=clock, every=settings.sweep_every, keep_expired=settings.keep_expired)
-    parts = Parts(database, store, bus, relay, sweeper)
-    application = create_application(
-        title="Stoker dataset gateway",
-        description=_DESCRIPTION,
-        lifespan=_lifespan(parts),
-        checks={"postgres": database.is_ready, "nats": bus.is_ready, "object_store": store.is_ready},
+    news = News()
+    verdicts = Verdicts(database, Remains(writer), clock=clock, wake_relay=relay.wake, news=news)
+    checker = Checker(limits=settings.check_limits, processes=settings.checks_at_once)
+    check_rules = CheckRules(
+        address=settings.store_address, lease=settings.upload_lease, at_once=settings.checks_at_once
     )
-    _connect(application, parts, writer, clock=clock, settings=settings)
-    return application
+    checks = CheckRunner(database, store, checker, verdicts, clock=clock, rules=check_rules)
+    sweeper = Sweeper(
+        database, writer, verdicts, clock=clock, every=settings.sweep_every, keep_expired=settings.keep_expired
+    )
+    return Parts(database, store, bus, relay, writer, news, verdicts, checks, sweeper)
 
 
-def _connect(application: FastAPI, parts: Parts, writer: ObjectWriter, *, clock: Clock, settings: Settings) -> None:
+def _uploads(parts: Parts, *, clock: Clock, settings: Settings, public_url: str) -> UploadService:
+    lifetime = settings.upload_lifetime
+    desk = UploadDesk(
+        holding=Holding(parts.database, clock=clock, lease=settings.upload_lease),
+        receiver=Receiver(parts.database, parts.store, parts.writer, clock=clock, lifetime=lifetime),
+        verdicts=parts.verdicts,
+        news=parts.news,
+        wake_checks=parts.checks.wake,
+    )
+    rules = UploadRules(public_url=public_url, max_upload_bytes=settings.max_upload_bytes, lifetime=lifetime)
+    return UploadService(parts.database, desk, clock=clock, rules=rules)
+
+
+def _connect(application: FastAPI, parts: Parts, *, clock: Clock, settings: Settings) -> None:
     public_url = settings.public_url.rstrip("/")
     database, bus, wake_relay = parts.database, parts.bus, parts.relay.wake
-    upload_rules = UploadRules(
-        public_url=public_url,
-        max_upload_bytes=settings.max_upload_bytes,
-        lifetime=settings.upload_lifetime,
-        check=settings.check_limits,
-    )
-    uploads = UploadService(database, writer, clock=clock, rules=upload_rules, wake_relay=wake_relay)
+    uploads = _uploads(parts, clock=clock, settings=settings, public_url=public_url)
     tokens = TokenService(database, clock=clock, public_url=public_url, longest_download=settings.download_lifetime)
     artifact_rules = ArtifactRules(public_url=public_url, download_lifetime=settings.download_lifetime)
-    artifacts = ArtifactService(database, writer, tokens, clock=clock, rules=artifact_rules, wake_relay=wake_relay)
+    artifacts = ArtifactService(
+        database, parts.writer, tokens, clock=clock, rules=artifact_rules, wake_relay=wake_relay
+    )
     answer_uploads(bus, uploads)
     answer_datasets(bus, DatasetService(database))
     answer_tokens(bus, tokens)
@@ -114,7 +150,7 @@ def _lifespan(parts: Parts) -> Callable[[FastAPI], AbstractAsyncContextManager[N
         await parts.store.ensure_bucket()
         await parts.bus.start()
         parts.bus.on_reconnect(parts.relay.broker_returned)
-        running = [asyncio.create_task(parts.relay.run()), asyncio.create_task(parts.sweeper.run())]
+        running = [asyncio.create_task(work) for work in (parts.relay.run(), parts.sweeper.run(), parts.checks.run())]
         for task in running:
             task.add_done_callback(_end_process_if_it_failed)
         try:

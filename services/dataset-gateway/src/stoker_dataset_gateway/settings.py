@@ -36,6 +36,11 @@ class Settings(ServiceSettings):
     download_lifetime: Lifetime = timedelta(hours=2)
     idle_timeout: Lifetime = timedelta(seconds=60)
     write_lease: Lifetime = timedelta(seconds=60)
+    upload_lease: Lifetime = Field(
+        default=timedelta(seconds=15),
+        description="how long an upload stays its sender's, or a check its process's, without a sign of life",
+    )
+    checks_at_once: int = Field(default=2, ge=1, le=64)
     sweep_every: Lifetime = timedelta(minutes=1)
     keep_expired: timedelta = timedelta(hours=24)
 

@@ -77,6 +77,11 @@ class _S3(Minio):
         self._abort_multipart_upload(bucket, key, upload)
 
 
+def part_bytes_for(size_bytes: int) -> int:
+    """How many bytes each part of an object of this size has, but the last: few parts, none too small for a store."""
+    return max(_LEAST_PART_BYTES, -(-size_bytes // _MOST_PARTS))
+
+
 class ObjectReader:
     """An open object; `read` until it gives nothing, then `close`."""
 
@@ -210,7 +215,6 @@ class ObjectStore:
             await self._call(self._client.abort_parts, self._bucket, key, upload)
 
     async def _put_from(self, bridge: ByteBridge, key: str, size_hint: int) -> None:
-        part_bytes = max(_LEAST_PART_BYTES, -(-size_hint // _MOST_PARTS))
         await _in_thread(
             self._upload_limiter,
             self._client.put_object,
@@ -219,7 +223,7 @@ class ObjectStore:
             bridge,
             # Unknown on purpose: the SDK then completes the object only after the bridge says that all is good.
             length=-1,
-            part_size=part_bytes,
+            part_size=part_bytes_for(size_hint),
             # More would queue parts without a bound.
             num_parallel_uploads=1,
         )

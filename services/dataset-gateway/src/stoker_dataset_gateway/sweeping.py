@@ -7,6 +7,7 @@ from stoker_dataset_gateway.datasets.repository import DatasetRepository
 from stoker_dataset_gateway.objects.service import ObjectWriter
 from stoker_dataset_gateway.tokens.repository import TokenRepository
 from stoker_dataset_gateway.uploads.repository import UploadRepository
+from stoker_dataset_gateway.uploads.verdicts import Verdicts
 from stoker_shared.clock import Clock
 from stoker_shared.database import Database
 from stoker_shared.errors import StokerError
@@ -19,13 +20,21 @@ _KEEP_REVOKED_ATTEMPTS = timedelta(days=31)
 
 
 class Sweeper:
-    """Deletes expired rows `keep_expired` after their end, and objects that nothing wants."""
+    """Deletes the bytes of uploads that have run out, rows `keep_expired` after their end, objects nothing wants."""
 
     def __init__(
-        self, database: Database, writer: ObjectWriter, *, clock: Clock, every: timedelta, keep_expired: timedelta
+        self,
+        database: Database,
+        writer: ObjectWriter,
+        verdicts: Verdicts,
+        *,
+        clock: Clock,
+        every: timedelta,
+        keep_expired: timedelta,
     ) -> None:
         self._database = database
         self._writer = writer
+        self._verdicts = verdicts
         self._clock = clock
         self._every = every
         self._keep_expired = keep_expired
@@ -44,6 +53,7 @@ class Sweeper:
 
     async def sweep(self) -> None:
         """Sweep once."""
+        await self._verdicts.expire()
         now = self._clock.now()
         expired_before = now - self._keep_expired
         async with self._database.transaction() as session:

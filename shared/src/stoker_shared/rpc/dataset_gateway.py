@@ -13,7 +13,7 @@ from stoker_shared.rpc.contract import Empty, Rpc
 SERVICE = "dataset_gateway"
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-DatasetState = Literal["uploading", "stored", "rejected"]
+DatasetState = Literal["uploading", "checking", "stored", "rejected"]
 
 
 class OpenUpload(Message):
@@ -24,10 +24,14 @@ class OpenUpload(Message):
     filename: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=255)]
     size_bytes: int = Field(ge=0)
     sha256: Sha256
+    convert: bool = Field(default=True, description="Take rows of other known forms, where nothing is lost by it")
 
 
 class UploadOpened(Message):
-    """Where to send the bytes. If the owner has stored the same content before, nothing needs to be sent."""
+    """Where to send the bytes, by tus 1.0. If the owner has stored the same content before, nothing needs to be sent.
+
+    An unfinished upload of the same file is opened again: HEAD on `upload_url` tells where to go on.
+    """
 
     dataset_version_id: Identifier
     already_stored: bool
@@ -70,12 +74,36 @@ class DatasetFacts(Message):
     size_bytes: int
     created_at: AwareDatetime
     data_format: DataFormat | None = None
+    conversion: str | None = Field(default=None, description="How rows of another form are read; None: as they are")
     fits_methods: list[str] = Field(default_factory=list)
     statistics: DatasetStatistics = DatasetStatistics()
     faults_total: int = 0
     fault_counts: dict[str, int] = Field(default_factory=dict)
     faults: list[RowFault] = Field(default_factory=list, description="The first ones; faults_total counts all")
     sample: str = ""
+
+
+class UploadProblem(Message):
+    """Why an upload ended without a stored version."""
+
+    code: str
+    status: int
+    title: str
+    detail: str
+    next_step: str = ""
+    trace_id: str = Field(default="", description="Of this answer")
+
+
+class UploadStatus(Message):
+    """How far an upload is. `facts` are there when the check has ended, `problem` when nothing was stored."""
+
+    state: Literal["receiving", "checking", "stored", "rejected", "failed"]
+    offset_bytes: int
+    size_bytes: int
+    checked_bytes: int = 0
+    expires_at: AwareDatetime | None = Field(default=None, description="When bytes that have come are forgotten")
+    facts: DatasetFacts | None = None
+    problem: UploadProblem | None = None
 
 
 class DescribeDataset(Message):

@@ -60,7 +60,7 @@ def problem_response(error: StokerError) -> JSONResponse:
         problem.model_dump(),
         status_code=problem.status,
         media_type=PROBLEM_MEDIA_TYPE,
-        headers=_headers(error, problem),
+        headers={**_headers(error, problem), **error.headers},
     )
 
 

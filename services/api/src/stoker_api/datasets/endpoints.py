@@ -24,7 +24,11 @@ router = APIRouter(prefix="/v1/datasets", tags=["datasets"], responses={**UNAUTH
 
 @router.post("", status_code=201, summary="Open an upload")
 async def open_upload(wanted: NewDataset, account: CurrentAccount, parts: PartsOfRequest) -> UploadOpened:
-    """Answers with the URL and token to `PUT` the bytes to. Content that is stored already needs no upload."""
+    """Answers with the URL and token to send the bytes to, by tus 1.0 or with one `PUT`.
+
+    Content that is stored already needs no upload. An unfinished upload of the same file is opened again: `HEAD` on
+    its URL tells where to go on.
+    """
     return await parts.rpc.ask(OPEN_UPLOAD, wanted.request_of(account.user_id))
 
 

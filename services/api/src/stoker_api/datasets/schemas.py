@@ -14,6 +14,7 @@ class NewDataset(BaseModel):
     filename: str = Field(min_length=1, max_length=255)
     size_bytes: int = Field(ge=0)
     sha256: Sha256
+    convert: bool = Field(default=True, description="Take rows of other known forms, where nothing is lost by it")
 
     def request_of(self, owner: str) -> OpenUpload:
         """The question to the gateway."""

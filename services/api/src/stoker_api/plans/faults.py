@@ -27,13 +27,20 @@ def warnings(situation: Situation) -> list[Fault]:
 def dataset_not_stored(situation: Situation) -> Fault | None:
     """The bytes have not arrived."""
     dataset = situation.facts.dataset
-    if dataset.state != "uploading":
+    if dataset.state not in _NOT_STORED_YET:
         return None
+    is_still, next_step = _NOT_STORED_YET[dataset.state]
     return Fault(
         code="dataset_not_stored",
-        message=f"The upload of {dataset.filename} ({dataset.dataset_version_id}) is not finished.",
-        next_step="Send the bytes to the upload URL, then plan again.",
+        message=f"{dataset.filename} ({dataset.dataset_version_id}) is still being {is_still}.",
+        next_step=next_step,
     )
+
+
+_NOT_STORED_YET = {
+    "uploading": ("uploaded", "Send the bytes to the upload URL, then plan again."),
+    "checking": ("checked", "Wait for the check of its rows to end, then plan again."),
+}
 
 
 def dataset_rejected(situation: Situation) -> Fault | None:

@@ -61,7 +61,12 @@ async def incoming_blocks(request: Request, *, limit_bytes: int, idle_timeout: t
     held = bytearray()
     chunks = request.stream()
     while True:
-        chunk = await _next_chunk(chunks, idle_timeout)
+        try:
+            chunk = await _next_chunk(chunks, idle_timeout)
+        except UploadInterrupted:
+            # Who can go on later keeps what came.
+            yield bytes(held)
+            raise
         if chunk is None:
             break
         received += len(chunk)

@@ -1,0 +1,136 @@
+"""The check after an upload goes on whatever dies, and its verdict is given once."""
+
+import asyncio
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from stoker.stack.standalone import RunningObjectStore, RunningPostgres
+from stoker_shared.rpc.dataset_gateway import DESCRIBE, LIST, DescribeDataset, ListDatasets, UploadOpened
+from tests.integration.dataset_gateway.conftest import Gateway, Servers, World, environment_of, jsonl, upload_id
+from tests.support.ports import free_port
+
+SETTINGS = {"sweep_every": "PT0.5S", "write_lease": "PT3S", "upload_lease": "PT3S"}
+ROW_COUNT = 120_000
+
+
+def big_file(mark: str) -> bytes:
+    """A file whose check takes some seconds: many short rows."""
+    return jsonl([{"prompt": f"{mark} question {number}", "completion": "a" * 200} for number in range(ROW_COUNT)])
+
+
+async def begin_check(world: World, content: bytes) -> UploadOpened:
+    """Send a file, and wait until its check is under way."""
+    opened = await world.open_upload(content)
+    assert (await world.patch(opened, content, offset=0)).status_code == 204
+    await world.until_sql(
+        f"SELECT checked_bytes > 0 OR state <> 'checking' FROM uploads WHERE id = '{upload_id(opened)}'"
+    )
+    assert (await world.tus("GET", opened)).json()["state"] == "checking"
+    return opened
+
+
+async def told(world: World, opened: UploadOpened) -> int:
+    """How many events there are of a version."""
+    subject = f"evt.dataset.{opened.dataset_version_id}.%"
+    return int((await world.sql(f"SELECT count(*) FROM outbox WHERE subject LIKE '{subject}'"))[0][0])
+
+
+@pytest.fixture
+def replica(servers: Servers, gateway: Gateway, tmp_path: Path) -> Iterator[Gateway]:
+    """A second gateway on the same database and store."""
+    port = free_port()
+    url = servers.database.url("dataset_gateway")
+    second = Gateway(environment_of(servers, url=url, port=port), port, tmp_path / "replica.log")
+    try:
+        yield second
+    finally:
+        second.stop()
+        sys.stderr.write(second.log()[-2000:])
+
+
+async def test_while_a_check_goes_on_the_version_is_not_listed_and_the_gateway_answers(world: World) -> None:
+    opened = await begin_check(world, big_file("listed"))
+    question = DescribeDataset(owner=world.owner, dataset_version_id=opened.dataset_version_id)
+    assert (await world.peers.ask(DESCRIBE, question)).state == "checking"
+    assert (await world.peers.ask(LIST, ListDatasets(owner=world.owner))).datasets == []
+    verdict = await world.verdict(opened)
+    assert (verdict["state"], verdict["facts"]["statistics"]["rows"]) == ("stored", ROW_COUNT)
+    assert len((await world.peers.ask(LIST, ListDatasets(owner=world.owner))).datasets) == 1
+
+
+async def test_a_gateway_killed_in_a_check_checks_again_and_tells_once(world: World) -> None:
+    content = big_file("killed")
+    opened = await begin_check(world, content)
+    world.gateway.stop(signal.SIGKILL)
+    assert await world.sql(f"SELECT state FROM uploads WHERE id = '{upload_id(opened)}'") == [("checking",)]
+    world.gateway.start(**SETTINGS)
+    assert (await world.verdict(opened))["state"] == "stored"
+    assert world.content(opened.dataset_version_id) == content
+    assert await told(world, opened) == 1
+    assert world.remains(opened) == []
+
+
+async def test_a_check_of_a_frozen_replica_is_taken_over_and_its_late_verdict_is_refused(
+    world: World, replica: Gateway
+) -> None:
+    content = big_file("frozen")
+    opened = await begin_check(world, content)
+    assert world.gateway.process is not None
+    world.gateway.process.send_signal(signal.SIGSTOP)
+    try:
+        replica.start(**SETTINGS)
+        verdict = await world.verdict(opened, port=replica.port)
+    finally:
+        world.gateway.process.send_signal(signal.SIGCONT)
+    assert verdict["state"] == "stored"
+    assert await world.verdict(opened) == verdict
+    identifier = upload_id(opened)
+    await world.until(lambda: f'"upload_id":"{identifier}"' in world.gateway.log().replace('": "', '":"'))
+    assert await told(world, opened) == 1
+    assert world.content(opened.dataset_version_id) == content
+
+
+async def test_a_check_outlives_an_outage_of_the_store(world: World, object_store_server: RunningObjectStore) -> None:
+    content = big_file("store")
+    opened = await begin_check(world, content)
+    object_store_server.kill()
+    await asyncio.sleep(0.5)
+    assert (await world.tus("GET", opened)).json()["state"] == "checking"
+    object_store_server.start()
+    assert (await world.verdict(opened))["state"] == "stored"
+    assert await told(world, opened) == 1
+
+
+async def test_a_check_outlives_an_outage_of_the_database(world: World, postgres: RunningPostgres) -> None:
+    content = big_file("database")
+    opened = await begin_check(world, content)
+    postgres.kill()
+    away = await world.tus("GET", opened)
+    assert (away.status_code, away.json()["code"]) == (503, "temporarily_unavailable")
+    postgres.start()
+    await world.until_sql(f"SELECT state = 'stored' FROM uploads WHERE id = '{upload_id(opened)}'")
+    assert world.content(opened.dataset_version_id) == content
+
+
+async def test_an_upload_given_up_while_it_is_checked_leaves_nothing(world: World) -> None:
+    opened = await begin_check(world, big_file("given up"))
+    assert (await world.tus("DELETE", opened)).status_code == 204
+    assert world.keys(f"datasets/{opened.dataset_version_id}/") == []
+    await world.until_sql(f"SELECT state = 'uploading' FROM dataset_versions WHERE id = '{opened.dataset_version_id}'")
+    assert await told(world, opened) == 0
+
+
+async def test_an_object_that_the_store_has_lost_ends_the_upload_with_the_reason(world: World) -> None:
+    content = jsonl([{"text": "a"}, {"text": "b"}])
+    opened = await world.open_upload(content)
+    assert (await world.patch(opened, content[:-1], offset=0)).status_code == 204
+    identifier = upload_id(opened)
+    await world.sql(f"UPDATE uploads SET store_upload = 'nobody-knows-it' WHERE id = '{identifier}'")
+    await world.sql(f"UPDATE uploads SET state = 'checking', offset_bytes = size_bytes WHERE id = '{identifier}'")
+    verdict = await world.verdict(opened)
+    assert (verdict["state"], verdict["problem"]["code"]) == ("failed", "bytes_lost")
+    assert (await world.put(opened, content)).status_code == 201
