@@ -27,10 +27,18 @@ TEXT_PAIRS: tuple[tuple[str, str], ...] = (
 )
 """Columns that are a prompt and its completion; the first pair that a row has counts."""
 
+LOST_BY_CONVERSION = ("system", "history", "tools")
+"""Columns that belong to the conversation and that no conversion takes along; they must be absent or empty."""
+
 
 def convert_row(values: dict[str, Any], conversion: ConversionName | None) -> dict[str, Any]:
     """The row in the format that is trained on; without `conversion` the row as it is. Raises RowFault."""
-    return values if conversion is None else _CONVERSIONS[conversion](values)
+    if conversion is None:
+        return values
+    lost = next((column for column in LOST_BY_CONVERSION if values.get(column)), None)
+    if lost:
+        raise RowFault(f"the conversion {conversion} would lose the column {lost}; write the rows as messages")
+    return _CONVERSIONS[conversion](values)
 
 
 def _from_sharegpt(values: dict[str, Any]) -> dict[str, Any]:
@@ -57,13 +65,16 @@ def _from_alpaca(values: dict[str, Any]) -> dict[str, Any]:
     prompt, more = checked_text(values["instruction"], "instruction"), values.get("input")
     if more is not None and not isinstance(more, str):
         raise RowFault(f"input must be text, found {kind_of(more)}")
-    return {"prompt": f"{prompt}\n\n{more}" if more else prompt, "completion": values["output"]}
+    return {"prompt": f"{prompt}\n\n{more}" if more else prompt, "completion": checked_text(values["output"], "output")}
 
 
 def _from_text_pairs(values: dict[str, Any]) -> dict[str, Any]:
     for prompt, completion in TEXT_PAIRS:
         if prompt in values and completion in values:
-            return {"prompt": values[prompt], "completion": values[completion]}
+            return {
+                "prompt": checked_text(values[prompt], prompt),
+                "completion": checked_text(values[completion], completion),
+            }
     pairs = ", ".join("/".join(pair) for pair in TEXT_PAIRS)
     raise RowFault(f"none of the pairs {pairs} (columns: {_columns(values)})")
 

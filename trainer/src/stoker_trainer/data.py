@@ -9,7 +9,7 @@ from typing import Any
 from stoker_trainer.config import ConversionName, DataFormatName, HeldOutConfig
 from stoker_trainer.conversion import TEXT_PAIRS, convert_row
 from stoker_trainer.errors import DatasetMethodMismatch, DatasetUnreadable
-from stoker_trainer.row_faults import RowFault, checked_text, checked_turns, kind_of
+from stoker_trainer.row_faults import RowFault, check_order, checked_text, checked_turns, kind_of
 from stoker_trainer.rows import read_rows
 
 MAX_FAULTS_SHOWN = 20
@@ -111,6 +111,7 @@ def _clean_messages(values: dict[str, Any], facts: DataFacts) -> dict[str, Any]:
     messages = checked_turns(values["messages"], "messages")
     if not any(turn["role"] == "assistant" for turn in messages):
         raise RowFault("messages has no assistant turn, so there is nothing to learn")
+    check_order(messages, "messages")
     if messages[-1]["role"] != "assistant":
         facts.note("the last turn is not the assistant's")
     return {"messages": messages}
@@ -128,6 +129,7 @@ def _clean_prompt_completion(values: dict[str, Any], _facts: DataFacts) -> dict[
     turns = {"prompt": checked_turns(prompt, "prompt"), "completion": checked_turns(completion, "completion")}
     if not any(turn["role"] == "assistant" for turn in turns["completion"]):
         raise RowFault("completion has no assistant turn, so there is nothing to learn")
+    check_order(turns["prompt"] + turns["completion"], "prompt and completion")
     return turns
 
 

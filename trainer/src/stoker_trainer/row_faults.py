@@ -1,8 +1,11 @@
 """The one way in which a row can be refused, and the tests of texts and turns that every format shares."""
 
+from itertools import pairwise
 from typing import Any
 
 ROLES = ("system", "developer", "user", "assistant", "tool")
+
+OPENING_ROLES = ("system", "developer")
 
 
 class RowFault(Exception):
@@ -29,6 +32,18 @@ def checked_turns(value: object, column: str) -> list[dict[str, str]]:
     if not value:
         raise RowFault(f"{column} is an empty list")
     return [_checked_turn(turn, f"{column}[{number}]") for number, turn in enumerate(value)]
+
+
+def check_order(turns: list[dict[str, str]], column: str) -> None:
+    """Instructions stand before all else; a tool speaks after the assistant or another tool. Raises RowFault."""
+    roles = [turn["role"] for turn in turns]
+    for number, (before, role) in enumerate(pairwise(roles), start=1):
+        if role in OPENING_ROLES and before not in OPENING_ROLES:
+            raise RowFault(f"{column} has a {role} turn after one of {before} (turn {number}); it must stand first")
+        if role == "tool" and before not in {"assistant", "tool"}:
+            raise RowFault(f"{column} has a tool turn after one of {before} (turn {number}); it must follow the call")
+    if roles[0] == "tool":
+        raise RowFault(f"{column} begins with a tool turn; it must follow the call")
 
 
 def kind_of(value: object) -> str:

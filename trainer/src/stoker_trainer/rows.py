@@ -1,11 +1,11 @@
 """Reading a data file row by row in bounded memory, strictly: what is wrong is named by its line or row."""
 
 import csv
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from stoker_trainer.conversion import LOST_BY_CONVERSION
 from stoker_trainer.errors import DatasetUnreadable
 from stoker_trainer.json_rows import (
     DECODER,
@@ -22,12 +22,15 @@ READ_COLUMNS = frozenset(
     {
         *("messages", "prompt", "completion", "text", "chosen", "rejected", "label"),
         *("conversations", "instruction", "input", "output", "question", "answer", "response", "query"),
+        *LOST_BY_CONVERSION,
     }
 )
 """Columns that mean something to some format; others are not read where the file kind lets us choose."""
 
-TURN_COLUMNS = frozenset({"messages", "conversations", "prompt", "completion", "chosen", "rejected"})
-"""Columns in which a CSV cell may hold turns as JSON."""
+ALWAYS_TURNS = frozenset({"messages", "conversations"})
+PERHAPS_TURNS = frozenset({"prompt", "completion", "chosen", "rejected"})
+"""Columns in which a CSV cell may hold turns as JSON. In the second kind only what names a role is taken for turns:
+an answer may well be JSON itself."""
 
 
 def read_rows(path: Path) -> Iterator[Row]:
@@ -79,13 +82,16 @@ def _csv_rows(reader: Any) -> Iterator[Row]:
 
 def _cell(column: str, text: str) -> Any:
     """The text, or the turns if it is a JSON list of such."""
-    if column not in TURN_COLUMNS or not text.lstrip().startswith("["):
+    may_be_turns = column in ALWAYS_TURNS or column in PERHAPS_TURNS
+    if not may_be_turns or not text.lstrip().startswith("["):
         return text
     try:
-        turns = DECODER.decode(text.strip())
-    except (json.JSONDecodeError, ValueError, RecursionError):
+        items = DECODER.decode(text.strip())
+    except (ValueError, RecursionError):
         return text
-    return turns if turns and all(isinstance(turn, dict) and turn.keys() & {"role", "from"} for turn in turns) else text
+    if not all(isinstance(item, dict) for item in items):
+        return text
+    return items if column in ALWAYS_TURNS or any("role" in item for item in items) else text
 
 
 READERS: dict[str, Callable[[Path], Iterator[Row]]] = {
@@ -95,5 +101,6 @@ READERS: dict[str, Callable[[Path], Iterator[Row]]] = {
     ".csv": _read_csv,
     ".parquet": lambda path: read_parquet(path, READ_COLUMNS),
     ".arrow": lambda path: read_arrow(path, READ_COLUMNS),
+    ".feather": lambda path: read_arrow(path, READ_COLUMNS),
 }
 """What reads a file, by the end of its name before .gz or .zst; other names are taken for JSON Lines."""
