@@ -9,7 +9,10 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from stoker_trainer.errors import InvalidConfig
 
-DataFormatName = Literal["messages", "prompt_completion", "text"]
+DataFormatName = Literal[
+    "messages", "prompt_completion", "text", "preference", "unpaired_preference", "prompt_only"
+]
+ConversionName = Literal["sharegpt", "alpaca", "text_pairs"]
 
 
 class Section(BaseModel):
@@ -34,6 +37,7 @@ class DataConfig(Section):
 
     path: Path | None = None
     format: DataFormatName
+    conversion: ConversionName | None = None
 
 
 class HeldOutConfig(Section):
