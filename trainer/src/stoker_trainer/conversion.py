@@ -35,10 +35,14 @@ def convert_row(values: dict[str, Any], conversion: ConversionName | None) -> di
     """The row in the format that is trained on; without `conversion` the row as it is. Raises RowFault."""
     if conversion is None:
         return values
-    lost = next((column for column in LOST_BY_CONVERSION if values.get(column)), None)
+    lost = next((column for column in LOST_BY_CONVERSION if _holds_something(values.get(column))), None)
     if lost:
         raise RowFault(f"the conversion {conversion} would lose the column {lost}; write the rows as messages")
     return _CONVERSIONS[conversion](values)
+
+
+def _holds_something(value: object) -> bool:
+    return bool(value.strip()) if isinstance(value, str) else bool(value)
 
 
 def _from_sharegpt(values: dict[str, Any]) -> dict[str, Any]:
@@ -56,6 +60,8 @@ def _turn(turn: object, place: str) -> dict[str, Any]:
     speaker = turn.get("from")
     if not isinstance(speaker, str) or speaker not in SHAREGPT_ROLES:
         raise RowFault(f"{place}.from must be one of {', '.join(SHAREGPT_ROLES)}, found {speaker!r:.40}")
+    if turn.get("tool_calls"):
+        raise RowFault(f"{place} has tool_calls, which the conversion would lose; write them as value")
     return {"role": SHAREGPT_ROLES[speaker], "content": turn.get("value")}
 
 
