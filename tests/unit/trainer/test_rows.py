@@ -1,11 +1,8 @@
 """Reading every kind of file, packed or not: the same rows, the right place in every error, bounded memory."""
 
-import csv
-import gzip
 import io
 import json
 import tracemalloc
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,63 +15,13 @@ from pyarrow import parquet
 from stoker_trainer.errors import DatasetUnreadable
 from stoker_trainer.json_rows import read_json_array
 from stoker_trainer.rows import read_rows
+from tests.support.corpus.writing import KINDS, PACKINGS
 
 ROWS: list[dict[str, Any]] = [
     {"prompt": [{"role": "user", "content": f'Grüße {number}, "quoted"\nand broken'}],
      "completion": [{"role": "assistant", "content": "答え " * number + "."}]}
     for number in range(700)
 ]  # fmt: skip
-
-
-def as_lines(rows: list[dict[str, Any]]) -> bytes:
-    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
-
-
-def as_array(rows: list[dict[str, Any]]) -> bytes:
-    return json.dumps(rows, indent=1).encode()
-
-
-def as_csv(rows: list[dict[str, Any]]) -> bytes:
-    out = io.StringIO()
-    writer = csv.DictWriter(out, rows[0].keys())
-    writer.writeheader()
-    writer.writerows({name: json.dumps(cell, ensure_ascii=False) for name, cell in row.items()} for row in rows)
-    return out.getvalue().encode()
-
-
-def as_parquet(rows: list[dict[str, Any]]) -> bytes:
-    out = io.BytesIO()
-    parquet.write_table(pa.Table.from_pylist(rows), out, row_group_size=300)
-    return out.getvalue()
-
-
-def as_arrow_file(rows: list[dict[str, Any]]) -> bytes:
-    table, out = pa.Table.from_pylist(rows), io.BytesIO()
-    with pa.ipc.new_file(out, table.schema) as writer:
-        writer.write_table(table, max_chunksize=300)
-    return out.getvalue()
-
-
-def as_arrow_stream(rows: list[dict[str, Any]]) -> bytes:
-    table, out = pa.Table.from_pylist(rows), io.BytesIO()
-    with pa.ipc.new_stream(out, table.schema) as writer:
-        writer.write_table(table, max_chunksize=300)
-    return out.getvalue()
-
-
-KINDS: dict[str, tuple[str, Callable[[list[dict[str, Any]]], bytes]]] = {
-    "jsonl": (".jsonl", as_lines),
-    "json": (".json", as_array),
-    "csv": (".csv", as_csv),
-    "parquet": (".parquet", as_parquet),
-    "arrow file": (".arrow", as_arrow_file),
-    "arrow stream": (".arrow", as_arrow_stream),
-}
-PACKINGS: dict[str, Callable[[bytes], bytes]] = {
-    "": lambda content: content,
-    ".gz": gzip.compress,
-    ".zst": lambda content: bytes(pa.compress(content, codec="zstd", asbytes=True)),
-}
 
 
 def write(folder: Path, name: str, content: bytes) -> Path:
@@ -211,22 +158,21 @@ def test_an_array_is_read_alike_however_it_is_cut(
     assert [row.values for row in read_json_array(Drip(content, sizes))] == rows  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("name", ["data.json", "data.jsonl.gz", "data.csv.zst", "data.parquet", "data.arrow"])
-def test_memory_does_not_grow_with_the_file(tmp_path: Path, name: str) -> None:
-    rows = [{"text": f"{number} " + "words " * 200} for number in range(20_000)]  # 24 MB
-    suffix, packing = Path(name).suffixes[0], "".join(Path(name).suffixes[1:])
-    kind = {".arrow": "arrow stream", ".csv": "csv", ".json": "json", ".jsonl": "jsonl", ".parquet": "parquet"}[suffix]
-    texts = [{"text": row["text"]} for row in rows]
-    written = b"text\n" + b"".join(row["text"].encode() + b"\n" for row in rows)
-    content = written if kind == "csv" else KINDS[kind][1](texts)
-    path = write(tmp_path, name, PACKINGS[packing](content))
-    del rows, texts, written, content
-    arrow_before = pa.total_allocated_bytes()
+@pytest.mark.parametrize(
+    ("kind", "packing"),
+    [("json array", ""), ("json lines", ".gz"), ("csv", ".zst"), ("parquet", ""), ("arrow stream", "")],
+)
+def test_memory_does_not_grow_with_the_file(tmp_path: Path, kind: str, packing: str) -> None:
+    suffix, written = KINDS[kind]
+    content = written([{"text": f"{number} " + "words " * 200} for number in range(20_000)])  # 24 MB
+    path = write(tmp_path, f"data{suffix}{packing}", PACKINGS[packing](content))
+    del content
+    arrow_before, arrow_most, count = pa.total_allocated_bytes(), 0, 0
     tracemalloc.start()
-    count, arrow_most = 0, 0
     for _ in read_rows(path):
         count += 1
-        arrow_most = max(arrow_most, pa.total_allocated_bytes() - arrow_before) if count % 500 == 0 else arrow_most
+        if count % 500 == 0:
+            arrow_most = max(arrow_most, pa.total_allocated_bytes() - arrow_before)
     _, python_most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert count == 20_000

@@ -130,6 +130,8 @@ def _clean_prompt_completion(values: dict[str, Any], _facts: DataFacts) -> dict[
     if not any(turn["role"] == "assistant" for turn in turns["completion"]):
         raise RowFault("completion has no assistant turn, so there is nothing to learn")
     check_order(turns["prompt"] + turns["completion"], "prompt and completion")
+    if turns["completion"][: len(turns["prompt"])] == turns["prompt"]:
+        raise RowFault("completion begins with the prompt, which would be trained on twice; keep only the answer in it")
     return turns
 
 
