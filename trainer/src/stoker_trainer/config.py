@@ -9,9 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from stoker_trainer.errors import InvalidConfig
 
-DataFormatName = Literal[
-    "messages", "prompt_completion", "text", "preference", "unpaired_preference", "prompt_only"
-]
+DataFormatName = Literal["messages", "prompt_completion", "text", "preference", "unpaired_preference", "prompt_only"]
 ConversionName = Literal["sharegpt", "alpaca", "text_pairs"]
 
 
