@@ -1,6 +1,5 @@
 """Writes the tables of docs/datasets.md from the tables that the check walks: `python -m tools.dataset_rules`."""
 
-import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -23,10 +22,9 @@ def main() -> int:
 def with_tables(text: str) -> str:
     """The document with each table between its marks as it should be."""
     for name, table in TABLES.items():
-        start, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
-        text = re.sub(
-            re.escape(start) + ".*?" + re.escape(end), lambda _, t=table: start + t() + end, text, flags=re.DOTALL
-        )
+        before, start, rest = text.partition(f"<!-- {name} -->\n")
+        _, end, after = rest.partition(f"<!-- /{name} -->")
+        text = before + start + table() + end + after
     return text
 
 

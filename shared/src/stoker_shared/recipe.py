@@ -130,9 +130,7 @@ class Recipe(RecipePart):
         return self
 
 
-def training_config(
-    recipe: Recipe, *, data_format: DataFormat, conversion: Conversion | None = None
-) -> dict[str, Any]:
+def training_config(recipe: Recipe, *, data_format: DataFormat, conversion: Conversion | None = None) -> dict[str, Any]:
     """What the trainer gets as `TRAINING_CONFIG`: the recipe plus the form of the data."""
     config = recipe.model_dump(mode="json")
     config["data"] = {

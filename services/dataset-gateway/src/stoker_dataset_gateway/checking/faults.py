@@ -1,6 +1,7 @@
 """Collecting faults and warnings: exact counts, a capped list, texts that any database and terminal can hold."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from stoker_dataset_gateway.checking.rules import RULES, FaultCode, Severity
 from stoker_shared.rpc.dataset_gateway import RowFault
@@ -10,13 +11,18 @@ _MESSAGE_CHARACTERS = 600
 
 
 class RowFaulty(Exception):
-    """Something is wrong with the row at hand; caught by the file check, never seen outside."""
+    """Something is wrong with the row at hand, or with the file; caught by the file check, never seen outside.
 
-    def __init__(self, code: FaultCode, *, column: str = "", **facts: object) -> None:
+    `at_line` and `at_row` are told by whoever finds a fault of the file that has a place.
+    """
+
+    def __init__(self, code: FaultCode, *, column: str = "", at_line: int = 0, at_row: int = 0, **facts: Any) -> None:
         super().__init__(code)
         self.code = code
         self.column = column
-        self.facts = {"column": column, **facts}
+        self.at_line = at_line
+        self.at_row = at_row
+        self.facts: dict[str, Any] = {"column": column, **facts}
 
     @property
     def is_fault(self) -> bool:

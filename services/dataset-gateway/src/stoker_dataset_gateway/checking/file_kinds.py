@@ -56,7 +56,7 @@ MAGIC_OF_KIND = {b"PAR1": FileKind.PARQUET, b"ARROW1": FileKind.ARROW}
 OTHER_ENCODINGS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16", b"\x00\x00\xfe\xff": "UTF-32"}
 MAGIC_BYTES = 16
 UTF8_BOM = b"\xef\xbb\xbf"
-_TEXT_KINDS = frozenset({FileKind.JSON_LINES, FileKind.JSON, FileKind.CSV})
+TEXT_KINDS = frozenset({FileKind.JSON_LINES, FileKind.JSON, FileKind.CSV})
 
 
 class FileName(NamedTuple):
@@ -110,7 +110,7 @@ def content_fault(start: bytes, kind: FileKind) -> RowFaulty | None:
     found = _foreign(start, kind)
     if found:
         return RowFaulty(FaultCode.UNSUPPORTED_FILE, found=found)
-    if kind in _TEXT_KINDS:
+    if kind in TEXT_KINDS:
         encoding = next((name for magic, name in OTHER_ENCODINGS.items() if start.startswith(magic)), None)
         return RowFaulty(FaultCode.NOT_UTF8_FILE, found=encoding) if encoding else None
     if kind is FileKind.PARQUET and start and not start.startswith(b"PAR1"):

@@ -40,8 +40,10 @@ CONVERTED: dict[Conversion, tuple[DataFormat, str]] = {
     ),
     Conversion.ALPACA: (
         DataFormat.PROMPT_COMPLETION,
-        "`instruction`, `output` and perhaps `input`; prompt = instruction, or instruction + two line breaks + input "
-        "if input is not empty; completion = output",
+        (
+            "`instruction`, `output` and perhaps `input`; prompt = instruction, or instruction + two line breaks + "
+            "input if input is not empty; completion = output"
+        ),
     ),
     Conversion.TEXT_PAIRS: (
         DataFormat.PROMPT_COMPLETION,
@@ -70,6 +72,16 @@ PAIRS: tuple[tuple[str, str], ...] = (
 
 LOST_BY_CONVERSION = ("system", "history", "tools")
 """Columns that belong to the conversation and that no conversion takes along; they must be absent or empty."""
+
+COLUMNS_THAT_COUNT = frozenset(
+    {
+        *(column for columns in COLUMNS.values() for column in columns),
+        *(column for pair in PAIRS for column in pair),
+        *LOST_BY_CONVERSION,
+        "conversations",
+    }
+)
+"""All that any layout looks at."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,7 @@ class RowReport:
     characters: int = 0
     empty_turns: int = 0
 
-    def fault(self, code: FaultCode, column: str, **facts: object) -> None:
+    def fault(self, code: FaultCode, column: str, **facts: Any) -> None:
         """Take one fault or warning down."""
         self.faults.append(RowFaulty(code, column=column, **facts))
 
@@ -192,8 +192,9 @@ def _prompt_and_answers(values: dict[str, Any], answers: Sequence[str], report: 
     for column in answers:
         roles = [role for role, _ in found[column]]
         _need_answer(roles, column, report)
-        # Order alone: one fault for the prompt's own turns, not one for each answer.
-        report.faults.extend(order_faults(prompt + roles, column=column, skip=0 if column == answers[0] else len(prompt)))
+        # What is wrong within the prompt is told once, not for each answer.
+        skip = 0 if column == answers[0] else len(prompt)
+        report.faults.extend(order_faults(prompt + roles, column=column, skip=skip))
         if found[column][: len(prompt)] == found["prompt"]:
             report.fault(FaultCode.PROMPT_REPEATED, column)
     report.prompt = [content for _, content in found["prompt"]]

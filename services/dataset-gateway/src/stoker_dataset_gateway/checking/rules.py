@@ -74,7 +74,7 @@ class FaultCode(StrEnum):
     PROMPT_NOT_SHARED = "prompt_not_shared"
 
     EMAIL_ADDRESS = "email_address"
-    SECRET = "secret"
+    SECRET = "secret"  # noqa: S105 - the name of a warning
     PRIVATE_KEY = "private_key"
     LEAKAGE = "leakage"
     REPEATED_ROLE = "repeated_role"
@@ -122,7 +122,8 @@ OF_THE_FILE: dict[FaultCode, Rule] = {
         "Write a JSON array of the rows, or JSON Lines.",
     ),
     FaultCode.BROKEN_CSV: Rule(
-        "Not valid CSV: {reason}.", "Quote cells that hold line breaks, commas or quotes; no row after this was checked."
+        "Not valid CSV: {reason}.",
+        "Quote cells that hold line breaks, commas or quotes; no row after it was checked.",
     ),
     FaultCode.DUPLICATE_COLUMN: Rule("The column {name!r} stands there twice.", "Rename or remove one of the two."),
     FaultCode.CHECK_FAILED: Rule(
@@ -224,8 +225,8 @@ WORTH_KNOWING: dict[FaultCode, Rule] = {
         "There is a private key.", "Remove it and replace the key: a model may repeat what it was trained on."
     ),
     FaultCode.LEAKAGE: _warning(
-        "Of the {held_out} rows that the default split holds out, {twins} also are in the rows trained on, and {shared} "
-        "more have a prompt that is trained on with another answer.",
+        "Of the {held_out} rows that the default split holds out, {twins} also are in the rows trained on, and "
+        "{shared} more have a prompt that is trained on with another answer.",
         "Remove repeated rows: the loss on held-out rows would look better than the model is.",
     ),
     FaultCode.REPEATED_ROLE: _warning(

@@ -9,9 +9,7 @@ _FIRST_ONLY = frozenset({"system", "developer"})
 _BEFORE_TOOL = frozenset({"assistant", "tool"})
 
 
-def order_faults(
-    roles: Sequence[str], *, column: str, is_prompt: bool = False, skip: int = 0
-) -> Iterator[RowFaulty]:
+def order_faults(roles: Sequence[str], *, column: str, is_prompt: bool = False, skip: int = 0) -> Iterator[RowFaulty]:
     """Faults and warnings of one conversation; each kind once. Turns before `skip` have been looked at before."""
     out_of_order = _out_of_order(roles, skip=skip)
     if out_of_order:
