@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from stoker_dataset_gateway.checking import CheckResult, check_file
 from stoker_trainer.errors import DatasetMethodMismatch, DatasetUnreadable
 from tests.support.corpus import CORPUS, Case
 from tests.support.corpus.training import SFT_FORMATS, Gym
@@ -38,6 +39,28 @@ def gym(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gym]:
     yield made
     gc.unfreeze()
     torch.set_num_threads(threads)
+
+
+def checked(case: Case) -> CheckResult:
+    blocks = (case.content[start : start + 1000] for start in range(0, len(case.content), 1000))
+    return check_file(blocks, case.filename, is_converted=case.is_converted_if_possible)
+
+
+@pytest.mark.parametrize("case", GOOD, ids=str)
+def test_the_check_lets_what_is_good_pass(case: Case) -> None:
+    result = checked(case)
+    assert result.faults == []
+    assert (result.data_format, result.conversion) == (case.data_format, case.conversion)
+    assert result.fits_methods
+    # Small files share prompts; only where the case is about that, it counts.
+    assert set(result.warning_counts) - ({"leakage"} - case.warnings) == case.warnings
+
+
+@pytest.mark.parametrize("case", BAD, ids=str)
+def test_the_check_names_what_is_bad(case: Case) -> None:
+    result = checked(case)
+    assert set(result.fault_counts) == case.faults
+    assert result.fits_methods == []
 
 
 @pytest.mark.parametrize("case", [case for case in GOOD if case.data_format in SFT_FORMATS], ids=str)

@@ -132,7 +132,12 @@ JSON = [
     ),
     bad_file("NaN", "data.jsonl", LINES + b'{"prompt": "a", "completion": "c", "score": NaN}\n', faults="not_a_number"),
     bad_file("Latin-1", "data.jsonl", LINES + b'{"prompt": "caf\xe9", "completion": "c"}\n', faults="not_utf8"),
-    bad_file("Latin-1 in an array", "data.json", b'[{"prompt": "caf\xe9", "completion": "c"}]', faults="not_utf8"),
+    bad_file(
+        "Latin-1 in an array",
+        "data.json",
+        b'[{"prompt": "caf\xe9", "completion": "c"}, {"prompt": "a", "completion": "b"}]',
+        faults="not_utf8",
+    ),
     bad_file("UTF-16", "data.jsonl", LINES.decode().encode("utf-16"), faults="not_utf8_file"),
     bad_file("byte order mark in the middle", "data.jsonl", LINES + BOM + LINES, faults="invalid_json"),
     bad_file("brackets without end", "data.jsonl", LINES + b"[" * 100_000 + b"\n", faults="invalid_json"),

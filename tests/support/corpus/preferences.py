@@ -150,7 +150,7 @@ BAD = [
     bad(
         "label of 2",
         "unpaired_preference",
-        [{**row, "label": 2 * row["label"]} for row in LABELLED],
+        [{**row, "label": number} for number, row in enumerate(PAIRS)],
         faults="wrong_type",
         stricter_since="2 is neither good nor bad; TRL takes it for good",
     ),

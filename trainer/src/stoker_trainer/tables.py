@@ -34,7 +34,7 @@ def read_arrow(path: Path, columns: frozenset[str]) -> Iterator[Row]:
         reader = pa.ipc.open_file(source) if is_file else pa.ipc.open_stream(source)
         wanted = _wanted(path, reader.schema.names, columns)
         batches = (reader.get_batch(number) for number in range(reader.num_record_batches)) if is_file else reader
-        yield from _rows(piece for batch in batches for piece in _pieces(batch.select(wanted)))
+        yield from _rows(piece for batch in batches for piece in _pieces(batch, wanted))
 
 
 def _wanted(path: Path, names: list[str], columns: frozenset[str]) -> list[str]:
@@ -45,8 +45,10 @@ def _wanted(path: Path, names: list[str], columns: frozenset[str]) -> list[str]:
     return [name for name in names if name in columns] or names
 
 
-def _pieces(batch: Any) -> Iterator[Any]:
-    return (batch.slice(start, ROWS_AT_ONCE) for start in range(0, batch.num_rows, ROWS_AT_ONCE))
+def _pieces(batch: Any, columns: list[str]) -> Iterator[Any]:
+    batch.validate(full=True)  # offsets that lead outside would end the process without a word
+    chosen = batch.select(columns)
+    return (chosen.slice(start, ROWS_AT_ONCE) for start in range(0, batch.num_rows, ROWS_AT_ONCE))
 
 
 def _rows(batches: Iterable[Any]) -> Iterator[Row]:
