@@ -84,6 +84,13 @@ def test_what_fails_is_refused_by_the_trainer(case: Case, gym: Gym) -> None:
         gym.train_our_way(case)
 
 
+@pytest.mark.parametrize("name", ["chats", "pairs of turns", "texts", "preferences", "labelled answers", "prompts"])
+def test_trl_alone_trains_on_what_is_good(name: str, gym: Gym) -> None:
+    """So that a refusal in the next test is TRL's and not that of the way we call it."""
+    (case,) = (case for case in GOOD if case.name == name)
+    assert gym.train_with_trl_alone(case).is_real
+
+
 @pytest.mark.parametrize("case", [case for case in BAD if case.trl], ids=str)
 def test_where_the_check_is_stricter_than_trl(case: Case, gym: Gym) -> None:
     """The corpus says which faults TRL finds by itself and which it trains on; both must be as it says."""

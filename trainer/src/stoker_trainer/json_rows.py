@@ -117,7 +117,7 @@ class _Window:
     """The part of a file's text that is being read."""
 
     def __init__(self, file: BinaryIO) -> None:
-        self.place = "the file"
+        self.place = "the start of the file"
         self._file = file
         self._decoder = codecs.getincrementaldecoder("utf-8-sig")()
         self._text = ""
@@ -186,7 +186,7 @@ class _Window:
             fresh = self._decoder.decode(block, final=self._is_whole)
         except UnicodeDecodeError as error:
             raise DatasetUnreadable(
-                f"{self.place} or soon after: a byte is not UTF-8 (0x{error.object[error.start]:02x}). "
+                f"in or soon after {self.place}: a byte is not UTF-8 (0x{error.object[error.start]:02x}). "
                 "Save the file as UTF-8."
             ) from error
         self._text = self._text[self._start :] + fresh
