@@ -140,6 +140,7 @@ JSON = [
     ),
     bad_file("UTF-16", "data.jsonl", LINES.decode().encode("utf-16"), faults="not_utf8_file"),
     bad_file("byte order mark in the middle", "data.jsonl", LINES + BOM + LINES, faults="invalid_json"),
+    bad_file("line of a strange space", "data.jsonl", LINES + "\u2028\n".encode(), faults="invalid_json"),
     bad_file("brackets without end", "data.jsonl", LINES + b"[" * 100_000 + b"\n", faults="invalid_json"),
     bad_file(
         "half a character",

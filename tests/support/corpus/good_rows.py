@@ -23,6 +23,7 @@ MESSAGES = [
     good("empty list of tool calls", "messages", chat(user("hi"), turn("assistant", "x", tool_calls=[]), user("?"))),
     good("other keys in turns", "messages", chat({**user("hi"), "weight": 1, "id": None})),
     good("other columns", "messages", [{"id": 7, "source": {"a": [1]}, **row} for row in CHATS]),
+    good("other columns with strange names", "messages", [{'a "b"\n\\': 1, "": 2, **row} for row in CHATS]),
     good("chats with a text, too", "messages", [{"text": "x", **row} for row in CHATS]),
     good("many scripts", "messages", chat(user("Grüße, 世界 🌍, \u2028 مرحبا, \u0000, \\ud83c"))),
     good("user twice in a row", "messages", chat(user("a"), user("b")), warns="repeated_role"),

@@ -12,6 +12,7 @@ MAX_ROW_BYTES = 64 << 20
 """A row above this is taken for a file whose rows are not separated."""
 
 _BLOCK_BYTES = 1 << 20
+_WHITE_SPACE = " \t\n\r\x0b\x0c"
 _LONGEST_CUT = 32
 """Characters before the end within which an error may only mean that the rest has not been read yet."""
 
@@ -26,9 +27,8 @@ class Row(NamedTuple):
 def read_json_lines(file: BinaryIO) -> Iterator[Row]:
     """One object a line; empty lines are skipped. Raises DatasetUnreadable naming the line."""
     for place, line in numbered_lines(file):
-        text = line.strip()
-        if text:
-            yield as_row(parse_json(text, place), place)
+        if line.strip(_WHITE_SPACE):
+            yield as_row(parse_json(line.strip(), place), place)
 
 
 def numbered_lines(file: BinaryIO) -> Iterator[tuple[str, str]]:

@@ -1,9 +1,10 @@
 """Reading a data file row by row in bounded memory, strictly: what is wrong is named by its line or row."""
 
+import codecs
 import csv
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from stoker_trainer.conversion import LOST_BY_CONVERSION
 from stoker_trainer.errors import DatasetUnreadable
@@ -50,9 +51,16 @@ def _read_lines(path: Path) -> Iterator[Row]:
 
 def _read_json(path: Path) -> Iterator[Row]:
     with open_unpacked(path) as file:
-        start = file.read(64).decode("utf-8", errors="ignore").lstrip("\ufeff \t\r\n")
+        is_array = next((line for line in _without_mark(file) if line.strip()), b"").lstrip().startswith(b"[")
     with open_unpacked(path) as file:
-        yield from read_json_array(file) if start.startswith("[") else read_json_lines(file)
+        yield from read_json_array(file) if is_array else read_json_lines(file)
+
+
+def _without_mark(file: BinaryIO) -> Iterator[bytes]:
+    """Pieces of the file, at most a KiB each, without a byte order mark."""
+    yield file.readline(1024).removeprefix(codecs.BOM_UTF8)
+    while piece := file.readline(1024):
+        yield piece
 
 
 def _read_csv(path: Path) -> Iterator[Row]:
@@ -66,7 +74,7 @@ def _read_csv(path: Path) -> Iterator[Row]:
 
 
 def _csv_rows(reader: Any) -> Iterator[Row]:
-    header: list[str] = next(reader, [])
+    header: list[str] = next((cells for cells in reader if cells), [])
     twice = sorted({name for name in header if header.count(name) > 1})
     if twice:
         raise DatasetUnreadable(f"line 1: the column {twice[0]!r} stands there twice")

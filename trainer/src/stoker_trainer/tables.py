@@ -80,8 +80,8 @@ def _named_errors(path: Path, kind: str) -> Iterator[None]:
         yield
     except (FileNotFoundError, IsADirectoryError) as error:
         raise DatasetUnreadable(f"there is no data file at {path}") from error
-    except (ArrowException, OSError) as error:
-        # pyarrow says OSError of a page that does not unpack; an error of the disk has a number.
+    # What pyarrow raises of broken files has no base of its own: UnicodeDecodeError of names, OSError of pages, ...
+    except (ArrowException, OSError, ValueError, TypeError, OverflowError, LookupError) as error:
         if isinstance(error, OSError) and error.errno is not None:
-            raise
+            raise  # of the disk, not of the file
         raise DatasetUnreadable(f"{path.name} is not a whole {kind} file: {error}") from error
