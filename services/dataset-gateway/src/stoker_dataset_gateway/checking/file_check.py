@@ -2,7 +2,7 @@
 
 import re
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 
 from stoker_dataset_gateway.checking import file_kinds
@@ -22,29 +22,32 @@ _ARRAY_OF_OBJECTS = re.compile(rb"\s*\[\s*(\{|$)")
 
 
 def check_file(
-    blocks: Iterable[bytes], filename: str, *, limits: CheckLimits | None = None, is_converted: bool = True
+    blocks: Iterable[bytes],
+    filename: str,
+    *,
+    limits: CheckLimits | None = None,
+    is_converted: bool = True,
+    pulse: Callable[[], None] | None = None,
 ) -> CheckResult:
     """Check the bytes of a file, which come in blocks of any size.
 
     Memory is bounded by `CheckLimits.line_bytes` and a fixed part; time is linear. `is_converted` False makes rows
-    faults that would have to be converted.
+    faults that would have to be converted. `pulse` is called between batches of rows.
     """
     limits = limits or CheckLimits()
     check = RowCheck(limits, is_converted=is_converted)
     try:
-        _read(blocks, filename, check, limits)
+        try:
+            for batch in _batches(iter(blocks), filename, limits):
+                check.take(batch)
+                if pulse is not None:
+                    pulse()
+            _enough_rows(check)
+        except RowFaulty as fault:  # of the file, not of a row
+            check.faults.add(fault, line=fault.at_line, row=fault.at_row)
         return _result(check)
     finally:
         check.figures.close()
-
-
-def _read(blocks: Iterable[bytes], filename: str, check: RowCheck, limits: CheckLimits) -> None:
-    try:
-        for batch in _batches(iter(blocks), filename, limits):
-            check.take(batch)
-        _enough_rows(check)
-    except RowFaulty as fault:  # of the file, not of a row
-        check.faults.add(fault, line=fault.at_line, row=fault.at_row)
 
 
 def _batches(blocks: Iterator[bytes], filename: str, limits: CheckLimits) -> Iterator[Batch]:

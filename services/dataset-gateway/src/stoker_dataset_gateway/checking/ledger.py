@@ -72,7 +72,7 @@ class RowLedger:
         for part in range(rounds):
             # Each round takes its share of the hashes, so that memory is bounded and all equal ones meet.
             found = [rows[rows % np.uint64(rounds) == part] for rows, _ in self._entries()]
-            different += len(np.unique(np.concatenate(found))) if found else 0
+            different += _different(np.concatenate(found)) if found else 0
         return self._rows - different
 
     def leakage(self, split: HeldOut) -> Split:
@@ -87,8 +87,8 @@ class RowLedger:
         for some_rows, some_prompts in self._entries():
             inside = places[(places >= start) & (places < start + len(some_rows))] - start
             start += len(some_rows)
-            rows |= np.isin(kept_rows, np.delete(some_rows, inside))
-            prompts |= np.isin(kept_prompts, np.delete(some_prompts, inside))
+            rows |= _are_in(kept_rows, np.delete(some_rows, inside))
+            prompts |= _are_in(kept_prompts, np.delete(some_prompts, inside))
         prompts &= (kept_prompts != NO_PROMPT) & ~rows
         return Split(len(places), int(rows.sum()), int(prompts.sum()))
 
@@ -125,6 +125,18 @@ def held_out_rows(rows: int, split: HeldOut) -> list[int]:
         return []
     count = min(split.max_rows, max(1, round(rows * split.fraction)), rows - 1)
     return sorted(random.Random(split.seed).sample(range(rows), count))  # noqa: S311 - repeatable on purpose
+
+
+def _different(hashes: Hashes) -> int:
+    hashes.sort()
+    return int(np.count_nonzero(hashes[1:] != hashes[:-1])) + min(len(hashes), 1)
+
+
+def _are_in(few: Hashes, many: Hashes) -> npt.NDArray[np.bool_]:
+    """Which of the few are among the many; sorts only the few."""
+    order = np.sort(few)
+    places = np.minimum(np.searchsorted(order, many), len(order) - 1)
+    return np.isin(few, order[places[order[places] == many]])
 
 
 def _columns(block: bytes) -> tuple[Hashes, Hashes]:

@@ -48,23 +48,26 @@ PATTERNS: tuple[Pattern, ...] = (
 )
 """What is looked for, by its own shape alone: no guess from the words around it."""
 
-_TRIGGERS = tuple(trigger.encode() for pattern in PATTERNS for trigger in pattern.triggers)
-# Letters that need no escape may hide a trigger.
-_ESCAPES = b"\\u00"
-_ASCII_ESCAPE = re.compile(rb"\\u00[2-7]")
+# Each begins with one plain byte, which is what makes the search of a whole block quick. The last is for letters that
+# need no escape and have one: it may hide any of the others.
+_HINTS: tuple[re.Pattern[bytes], ...] = (
+    re.compile(rb"@(?<=[\w.+-]@)(?=[A-Za-z0-9-]{1,63}\.)"),
+    re.compile(rb"-(?:(?<=sk-)|(?<=glpat-)|(?<=xox[abeoprs]-)|(?<=-----)BEGIN )"),
+    re.compile(rb"_(?:(?<=gh[pousr]_)|(?<=github_)pat_|(?<=k_)live_|(?<=hf_)|(?<=npm_))"),
+    re.compile(rb"I(?:(?<=A[KS]I)A|(?<=AI)za)"),
+    re.compile(rb"J(?<=eyJ)"),
+    re.compile(rb"\\(?=u00[2-7])"),
+)
 
 
-def triggers_in(block: bytes) -> list[bytes]:
-    """Triggers that stand in JSON text, quickly found; a row without any of them needs no closer look."""
-    return [trigger for trigger in (*_TRIGGERS, _ESCAPES) if trigger in block]
+def hints_in(block: bytes) -> list[re.Pattern[bytes]]:
+    """What hints at private data in JSON text; a row in which none of it is found needs no closer look."""
+    return [hint for hint in _HINTS if hint.search(block)]
 
 
-def needs_look(row: bytes, triggers: list[bytes]) -> bool:
-    """Whether the row has one of the triggers of its block."""
-    for trigger in triggers:
-        if trigger in row and (trigger is not _ESCAPES or _ASCII_ESCAPE.search(row)):
-            return True
-    return False
+def needs_look(row: bytes, hints: list[re.Pattern[bytes]]) -> bool:
+    """Whether one of the hints of its block is in the row."""
+    return any(hint.search(row) for hint in hints)
 
 
 def find_private(texts: Iterable[tuple[str, str]]) -> Iterator[RowFaulty]:

@@ -50,11 +50,11 @@ class RowCheck:
                 self._explain(values, line=line)
 
     def _take_json(self, batch: JsonBatch) -> None:
-        triggers = private_data.triggers_in(b"\n".join(batch.rows))
+        hints = private_data.hints_in(b"\n".join(batch.rows))
         add = self.figures.add
         for line, raw in zip(batch.lines, batch.rows, strict=True):
             measured = self._measure(raw) if self._measure else None
-            if measured and not (triggers and private_data.needs_look(raw, triggers)):
+            if measured and not (hints and private_data.needs_look(raw, hints)):
                 self.rows += 1
                 characters, prompt, label = measured
                 add(characters=characters, row_hash=hash_of(raw.strip()), prompt_hash=prompt)

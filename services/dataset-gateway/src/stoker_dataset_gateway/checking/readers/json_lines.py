@@ -10,31 +10,48 @@ from stoker_dataset_gateway.checking.rules import FaultCode
 
 def read_json_lines(blocks: Iterator[bytes], limits: CheckLimits) -> Iterator[Batch]:
     """Lines end at a line feed, as for every reader of JSON Lines. They count from 1."""
-    number, rest, is_too_long = 1, b"", False
+    number, rest = 1, _Rest(limits.line_bytes)
     for block in blocks:
         end = block.rfind(b"\n")
         if end < 0:
-            rest, is_too_long = _hold(rest + block, limits.line_bytes, is_too_long=is_too_long)
+            rest.hold(block)
             continue
-        if is_too_long:
-            # Nobody looks at the rest of a line that is too long; its start is kept for the excerpt.
-            yield _too_long(number, rest, limits.line_bytes)
+        if rest.is_too_long:
+            yield _too_long(number, rest.content(), limits.line_bytes)
             first = block.find(b"\n")
             lines, number = block[first + 1 : end].split(b"\n") if first < end else [], number + 1
         else:
-            lines = (rest + block[:end]).split(b"\n")
+            lines = (rest.content() + block[:end]).split(b"\n")
         yield from _batches(lines, number, limits.line_bytes)
         number += len(lines)
-        rest, is_too_long = _hold(block[end + 1 :], limits.line_bytes, is_too_long=False)
-    if is_too_long:
-        yield _too_long(number, rest, limits.line_bytes)
-    elif rest:
-        yield JsonBatch((number,), (rest,))
+        rest = _Rest(limits.line_bytes)
+        rest.hold(block[end + 1 :])
+    if rest.is_too_long:
+        yield _too_long(number, rest.content(), limits.line_bytes)
+    elif content := rest.content():
+        yield JsonBatch((number,), (content,))
 
 
-def _hold(rest: bytes, limit: int, *, is_too_long: bool) -> tuple[bytes, bool]:
-    is_too_long = is_too_long or len(rest) > limit
-    return (rest[:START_BYTES] if is_too_long else rest), is_too_long
+class _Rest:
+    """The line whose end has not come; of one that is too long only the start is kept, for the excerpt."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._pieces: list[bytes] = []
+        self._length = 0
+
+    @property
+    def is_too_long(self) -> bool:
+        return self._length > self._limit
+
+    def hold(self, piece: bytes) -> None:
+        self._length += len(piece)
+        self._pieces.append(piece)
+        if self.is_too_long:
+            self._pieces = [b"".join(self._pieces)[:START_BYTES]]
+
+    def content(self) -> bytes:
+        return b"".join(self._pieces)
 
 
 def _batches(lines: list[bytes], number: int, limit: int) -> Iterator[Batch]:
