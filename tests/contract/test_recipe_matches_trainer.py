@@ -9,8 +9,11 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 from pydantic_core import PydanticUndefined
 
-from stoker_shared.recipe import DataFormat, Method, Recipe, training_config
-from stoker_trainer.config import DataConfig, TrainingConfig, parse_config
+from stoker_dataset_gateway.checking.formats import CONVERTED
+from stoker_shared.recipe import METHOD_FORMATS, Conversion, DataFormat, Method, Recipe, training_config
+from stoker_trainer.config import CONVERSION_FORMATS, ConversionName, DataConfig, TrainingConfig, parse_config
+from stoker_trainer.config import METHOD_FORMATS as FORMATS_OF_TRAINER
+from stoker_trainer.errors import InvalidConfig
 from tests.support.generated_messages import filled
 
 # What the machine knows and a recipe does not.
@@ -18,11 +21,23 @@ OF_THE_MACHINE = {"data", "output_dir"}
 
 
 @settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow])
-@given(filled(Recipe), st.sampled_from(DataFormat))
-def test_the_trainer_reads_every_recipe_as_it_was_meant(recipe: Recipe, data_format: DataFormat) -> None:
-    sent = training_config(recipe, data_format=data_format)
+@given(filled(Recipe), st.data())
+def test_the_trainer_reads_every_recipe_as_it_was_meant(recipe: Recipe, data: st.DataObject) -> None:
+    conversion = data.draw(st.none() | st.sampled_from(Conversion))
+    formats = [CONVERTED[conversion][0]] if conversion else sorted(METHOD_FORMATS[recipe.method])
+    sent = training_config(recipe, data_format=data.draw(st.sampled_from(formats)), conversion=conversion)
     read = parse_config(json.dumps(sent))
     assert read.model_dump(mode="json") == sent
+
+
+@pytest.mark.parametrize("data_format", DataFormat)
+def test_the_trainer_refuses_rows_that_its_method_cannot_learn_from(data_format: DataFormat) -> None:
+    sent = json.dumps(training_config(Recipe.model_validate({"model": {"name_or_path": "m"}}), data_format=data_format))
+    if data_format in METHOD_FORMATS[Method.SFT]:
+        assert parse_config(sent).data.format == data_format.value
+        return
+    with pytest.raises(InvalidConfig, match=f"method sft cannot learn from {data_format.value} rows, only from"):
+        parse_config(sent)
 
 
 def test_both_have_the_same_fields_defaults_and_limits() -> None:
@@ -36,6 +51,15 @@ def test_both_have_the_same_fields_defaults_and_limits() -> None:
 def test_both_know_the_same_methods_and_forms_of_data() -> None:
     assert [method.value for method in Method] == list(get_args(TrainingConfig.model_fields["method"].annotation))
     assert [form.value for form in DataFormat] == list(get_args(DataConfig.model_fields["format"].annotation))
+    assert {method.value: sorted(formats) for method, formats in METHOD_FORMATS.items()} == {
+        method: sorted(formats) for method, formats in FORMATS_OF_TRAINER.items()
+    }
+
+
+def test_both_know_the_same_conversions() -> None:
+    assert [conversion.value for conversion in Conversion] == list(get_args(ConversionName))
+    made = {conversion.value: data_format.value for conversion, (data_format, _) in CONVERTED.items()}
+    assert made == CONVERSION_FORMATS
 
 
 @pytest.mark.parametrize(

@@ -18,12 +18,33 @@ class DataFormat(StrEnum):
     MESSAGES = "messages"
     PROMPT_COMPLETION = "prompt_completion"
     TEXT = "text"
+    PREFERENCE = "preference"
+    UNPAIRED_PREFERENCE = "unpaired_preference"
+    PROMPT_ONLY = "prompt_only"
+
+
+class Conversion(StrEnum):
+    """How rows of another well-known shape become rows of a format, losing nothing (docs/datasets.md)."""
+
+    SHAREGPT = "sharegpt"
+    ALPACA = "alpaca"
+    TEXT_PAIRS = "text_pairs"
 
 
 METHOD_FORMATS: dict[Method, frozenset[DataFormat]] = {
     Method.SFT: frozenset({DataFormat.MESSAGES, DataFormat.PROMPT_COMPLETION, DataFormat.TEXT}),
 }
 """Which data each method can learn from."""
+
+FORMATS_OF_METHODS: dict[str, frozenset[DataFormat]] = {
+    "sft": METHOD_FORMATS[Method.SFT],
+    "dpo": frozenset({DataFormat.PREFERENCE}),
+    "orpo": frozenset({DataFormat.PREFERENCE}),
+    "reward": frozenset({DataFormat.PREFERENCE}),
+    "kto": frozenset({DataFormat.UNPAIRED_PREFERENCE, DataFormat.PREFERENCE}),
+    "grpo": frozenset({DataFormat.PROMPT_ONLY}),
+}
+"""The same for every method that TRL knows of and users may mean their data for, whether the trainer has it or not."""
 
 
 class RecipePart(BaseModel):
@@ -109,9 +130,13 @@ class Recipe(RecipePart):
         return self
 
 
-def training_config(recipe: Recipe, *, data_format: DataFormat) -> dict[str, Any]:
+def training_config(recipe: Recipe, *, data_format: DataFormat, conversion: Conversion | None = None) -> dict[str, Any]:
     """What the trainer gets as `TRAINING_CONFIG`: the recipe plus the form of the data."""
     config = recipe.model_dump(mode="json")
-    config["data"] = {"path": None, "format": data_format.value}
+    config["data"] = {
+        "path": None,
+        "format": data_format.value,
+        "conversion": conversion.value if conversion else None,
+    }
     config["output_dir"] = None
     return config

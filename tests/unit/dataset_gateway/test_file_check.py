@@ -63,9 +63,11 @@ BAD_ROWS: list[tuple[Any, str, str]] = [
     ('{"text": "a", "score": -Infinity}', "not_a_number", ""),
     ('{"text": "half \\ud800"}', "broken_character", ""),
     ({}, "missing_column", ""),
-    ({"prompt": "p"}, "missing_column", "completion"),
+    ({"prompt": "p"}, "mixed_formats", ""),
+    ({"prompt": "p", "chosen": "c"}, "missing_column", "rejected"),
     ({"completion": "c"}, "missing_column", "prompt"),
-    ({"instruction": "i", "output": "o"}, "missing_column", ""),
+    ({"instruction": "i", "output": "o"}, "mixed_formats", ""),
+    ({"input_ids": [1]}, "missing_column", ""),
     ({"text": ""}, "empty_text", "text"),
     ({"text": " \n "}, "empty_text", "text"),
     ({"text": 7}, "wrong_type", "text"),
@@ -229,9 +231,9 @@ def test_the_sample_is_the_first_good_row_cut_to_size() -> None:
 
 def test_advice_names_what_foreign_data_should_become() -> None:
     for row, words in (
-        ({"conversations": []}, "ShareGPT"),
-        ({"instruction": "i", "input": "", "output": "o"}, "Alpaca"),
-        ({"prompt": "p", "chosen": "c", "rejected": "r"}, "preference data"),
+        ({"input_ids": [1]}, "upload the text"),
+        ({"prompt": "p", "chosen": "c"}, "add a column rejected"),
+        ({"completion": "c"}, "add a column prompt"),
     ):
         assert words in check(rows(row, row)).faults[0].message
 

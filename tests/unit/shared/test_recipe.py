@@ -72,6 +72,6 @@ def test_every_method_knows_which_data_it_learns_from(method: Method) -> None:
 def test_a_configuration_is_the_recipe_and_the_form_of_the_data(data_format: DataFormat) -> None:
     recipe = Recipe.model_validate(SMALLEST)
     config = training_config(recipe, data_format=data_format)
-    assert config.pop("data") == {"path": None, "format": data_format.value}
+    assert config.pop("data") == {"path": None, "format": data_format.value, "conversion": None}
     assert config.pop("output_dir") is None
     assert Recipe.model_validate(config) == recipe

@@ -9,7 +9,19 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from stoker_trainer.errors import InvalidConfig
 
-DataFormatName = Literal["messages", "prompt_completion", "text"]
+MethodName = Literal["sft"]
+DataFormatName = Literal["messages", "prompt_completion", "text", "preference", "unpaired_preference", "prompt_only"]
+ConversionName = Literal["sharegpt", "alpaca", "text_pairs"]
+
+METHOD_FORMATS: dict[MethodName, tuple[DataFormatName, ...]] = {"sft": ("messages", "prompt_completion", "text")}
+"""What each method can learn from."""
+
+CONVERSION_FORMATS: dict[ConversionName, DataFormatName] = {
+    "sharegpt": "messages",
+    "alpaca": "prompt_completion",
+    "text_pairs": "prompt_completion",
+}
+"""What the rows are after each conversion."""
 
 
 class Section(BaseModel):
@@ -30,10 +42,22 @@ class ModelConfig(Section):
 
 
 class DataConfig(Section):
-    """Where the rows are and what they look like. `path` is filled in by the pod, and needed by hand."""
+    """Where the rows are and what they look like. `path` is filled in by the pod, and needed by hand.
+
+    With `conversion` the file holds rows of another shape, which become `format` as they are read.
+    """
 
     path: Path | None = None
     format: DataFormatName
+    conversion: ConversionName | None = None
+
+    @model_validator(mode="after")
+    def _conversion_leads_to_format(self) -> Self:
+        if self.conversion and self.format != CONVERSION_FORMATS[self.conversion]:
+            raise ValueError(
+                f"conversion {self.conversion} makes {CONVERSION_FORMATS[self.conversion]}, not {self.format}"
+            )
+        return self
 
 
 class HeldOutConfig(Section):
@@ -83,7 +107,7 @@ class TrainingConfig(Section):
     """Everything a run needs to know. `lora` null trains all weights; `checkpoint_every_steps` 0 saves none."""
 
     schema_version: Literal[1] = 1
-    method: Literal["sft"] = "sft"
+    method: MethodName = "sft"
     model: ModelConfig
     data: DataConfig
     held_out: HeldOutConfig = HeldOutConfig()
@@ -104,6 +128,15 @@ class TrainingConfig(Section):
     def _packing_needs_room(self) -> Self:
         if self.batch.packing and self.batch.max_length < 64:
             raise ValueError("batch.packing needs batch.max_length of 64 tokens or more")
+        return self
+
+    @model_validator(mode="after")
+    def _method_learns_from_format(self) -> Self:
+        known = METHOD_FORMATS[self.method]
+        if self.data.format not in known:
+            raise ValueError(
+                f"method {self.method} cannot learn from {self.data.format} rows, only from {', '.join(known)}"
+            )
         return self
 
     def on_this_machine(self, *, data_path: Path, output_dir: Path) -> "TrainingConfig":

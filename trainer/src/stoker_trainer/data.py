@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from stoker_trainer.config import DataFormatName, HeldOutConfig
+from stoker_trainer.config import ConversionName, DataFormatName, HeldOutConfig
+from stoker_trainer.conversion import TEXT_PAIRS, convert_row
 from stoker_trainer.errors import DatasetMethodMismatch, DatasetUnreadable
+from stoker_trainer.row_faults import RowFault, check_order, checked_text, checked_turns, kind_of
 from stoker_trainer.rows import read_rows
 
 MAX_FAULTS_SHOWN = 20
-ROLES = frozenset({"system", "developer", "user", "assistant", "tool"})
 COLUMNS: dict[DataFormatName, tuple[str, ...]] = {
     "messages": ("messages",),
     "prompt_completion": ("prompt", "completion"),
@@ -20,19 +21,18 @@ COLUMNS: dict[DataFormatName, tuple[str, ...]] = {
 FOREIGN_SHAPES: tuple[tuple[frozenset[str], str], ...] = (
     (frozenset({"chosen", "rejected"}), "this is preference data (DPO, reward); SFT needs one answer per row"),
     (frozenset({"prompt", "completion", "label"}), "this is KTO data; remove bad answers and the label column"),
-    (frozenset({"instruction", "output"}), "this is Alpaca data; rename to prompt and completion"),
-    (frozenset({"question", "answer"}), "rename question to prompt and answer to completion"),
-    (frozenset({"conversations"}), "this is ShareGPT data; rename to messages with role and content"),
+    (frozenset({"instruction", "output"}), "this is Alpaca data; set data.conversion to alpaca"),
+    (frozenset({"conversations"}), "this is ShareGPT data; set data.conversion to sharegpt"),
+    *(
+        (frozenset(pair), f"rename {pair[0]} and {pair[1]}, or set data.conversion to text_pairs")
+        for pair in TEXT_PAIRS
+    ),
     (frozenset({"messages"}), "these rows are messages; set data.format to messages"),
     (frozenset({"prompt", "completion"}), "these rows are prompt and completion; set data.format accordingly"),
     (frozenset({"text"}), "these rows are text; set data.format to text"),
     (frozenset({"prompt"}), "there are prompts but no answers; SFT needs a completion in each row"),
 )
 """Columns of other formats and what to do about them; the first match speaks."""
-
-
-class RowFault(Exception):
-    """What is wrong with one row."""
 
 
 @dataclass
@@ -48,7 +48,7 @@ class DataFacts:
         self.notes[text] = self.notes.get(text, 0) + 1
 
 
-def check_rows(path: Path, *, data_format: DataFormatName) -> DataFacts:
+def check_rows(path: Path, *, data_format: DataFormatName, conversion: ConversionName | None = None) -> DataFacts:
     """Read the whole file once and check every row.
 
     Raises DatasetUnreadable (not parseable) or DatasetMethodMismatch (parseable, but not what the format
@@ -58,7 +58,8 @@ def check_rows(path: Path, *, data_format: DataFormatName) -> DataFacts:
     faults: list[str] = []
     for place, values in read_rows(path):
         try:
-            cleaned = clean_row(values, data_format=data_format, facts=facts)
+            converted = convert_row(values, conversion)
+            cleaned = clean_row(converted, data_format=data_format, facts=facts)
             _same_shape_as_first(cleaned, facts)
         except RowFault as fault:
             faults.append(f"{place}: {fault}")
@@ -72,13 +73,18 @@ def check_rows(path: Path, *, data_format: DataFormatName) -> DataFacts:
     return facts
 
 
-def clean_rows(path: str, data_format: DataFormatName, fingerprint: str) -> Iterator[dict[str, Any]]:  # noqa: ARG001
-    """The checked rows with only the columns that are trained on.
+def clean_rows(
+    path: str,
+    data_format: DataFormatName,
+    conversion: ConversionName | None,
+    fingerprint: str,  # noqa: ARG001
+) -> Iterator[dict[str, Any]]:
+    """The checked rows, converted if need be, with only the columns that are trained on.
 
     `fingerprint` is not used here: it keys the cache of `datasets`, which would not notice new content.
     """
     for _, values in read_rows(Path(path)):
-        yield clean_row(values, data_format=data_format, facts=DataFacts())
+        yield clean_row(convert_row(values, conversion), data_format=data_format, facts=DataFacts())
 
 
 def split_indices(rows: int, *, held_out: HeldOutConfig) -> tuple[list[int], list[int]]:
@@ -102,9 +108,10 @@ def clean_row(values: dict[str, Any], *, data_format: DataFormatName, facts: Dat
 
 
 def _clean_messages(values: dict[str, Any], facts: DataFacts) -> dict[str, Any]:
-    messages = _turns(values["messages"], "messages")
+    messages = checked_turns(values["messages"], "messages")
     if not any(turn["role"] == "assistant" for turn in messages):
         raise RowFault("messages has no assistant turn, so there is nothing to learn")
+    check_order(messages, "messages")
     if messages[-1]["role"] != "assistant":
         facts.note("the last turn is not the assistant's")
     return {"messages": messages}
@@ -114,16 +121,22 @@ def _clean_prompt_completion(values: dict[str, Any], _facts: DataFacts) -> dict[
     prompt, completion = values["prompt"], values["completion"]
     for name in COLUMNS["prompt_completion"]:
         if not isinstance(values[name], str | list):
-            raise RowFault(f"{name} must be text or a list of turns, found {_kind(values[name])}")
+            raise RowFault(f"{name} must be text or a list of turns, found {kind_of(values[name])}")
     if isinstance(prompt, str) != isinstance(completion, str):
         raise RowFault("prompt and completion must both be text or both be lists of turns")
     if isinstance(prompt, str):
-        return {"prompt": _text(prompt, "prompt"), "completion": _text(completion, "completion")}
-    return {"prompt": _turns(prompt, "prompt"), "completion": _turns(completion, "completion")}
+        return {"prompt": checked_text(prompt, "prompt"), "completion": checked_text(completion, "completion")}
+    turns = {"prompt": checked_turns(prompt, "prompt"), "completion": checked_turns(completion, "completion")}
+    if not any(turn["role"] == "assistant" for turn in turns["completion"]):
+        raise RowFault("completion has no assistant turn, so there is nothing to learn")
+    check_order(turns["prompt"] + turns["completion"], "prompt and completion")
+    if turns["completion"][: len(turns["prompt"])] == turns["prompt"]:
+        raise RowFault("completion begins with the prompt, which would be trained on twice; keep only the answer in it")
+    return turns
 
 
 def _clean_text(values: dict[str, Any], _facts: DataFacts) -> dict[str, Any]:
-    return {"text": _text(values["text"], "text")}
+    return {"text": checked_text(values["text"], "text")}
 
 
 _CLEANERS: dict[DataFormatName, Callable[[dict[str, Any], DataFacts], dict[str, Any]]] = {
@@ -131,39 +144,6 @@ _CLEANERS: dict[DataFormatName, Callable[[dict[str, Any], DataFacts], dict[str, 
     "prompt_completion": _clean_prompt_completion,
     "text": _clean_text,
 }
-
-
-def _turns(value: object, column: str) -> list[dict[str, str]]:
-    if not isinstance(value, list):
-        raise RowFault(f"{column} must be a list of turns, found {_kind(value)}")
-    if not value:
-        raise RowFault(f"{column} is an empty list")
-    return [_turn(turn, f"{column}[{number}]") for number, turn in enumerate(value)]
-
-
-def _turn(turn: object, place: str) -> dict[str, str]:
-    if not isinstance(turn, dict):
-        raise RowFault(f"{place} must be an object with role and content, found {_kind(turn)}")
-    if turn.get("tool_calls"):
-        raise RowFault(f"{place} has tool_calls, which this trainer does not train on; write them as content")
-    role = turn.get("role")
-    if not isinstance(role, str) or role not in ROLES:
-        raise RowFault(f"{place}.role must be one of {', '.join(sorted(ROLES))}, found {role!r:.40}")
-    if isinstance(turn.get("content"), list):
-        raise RowFault(f"{place}.content is a list of parts; only text is trained on, join the parts to one text")
-    return {"role": role, "content": _text(turn.get("content"), f"{place}.content")}
-
-
-def _text(value: object, column: str) -> str:
-    if not isinstance(value, str):
-        raise RowFault(f"{column} must be text, found {_kind(value)}")
-    if not value.strip():
-        raise RowFault(f"{column} is empty")
-    return value
-
-
-def _kind(value: object) -> str:
-    return "nothing (null)" if value is None else type(value).__name__
 
 
 def _missing_text(missing: list[str], values: dict[str, Any]) -> str:

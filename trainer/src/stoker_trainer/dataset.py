@@ -27,7 +27,7 @@ def prepare_data(config: TrainingConfig, *, work: Path, sha256: str | None, repo
     Raises DatasetUnreadable, DatasetMethodMismatch.
     """
     path = config.data_path
-    facts = check_rows(path, data_format=config.data.format)
+    facts = check_rows(path, data_format=config.data.format, conversion=config.data.conversion)
     for note, count in facts.notes.items():
         report.alert("warning", "dataset_note", f"in {count} of {facts.rows} rows {note}")
     sha256 = sha256 or sha256_of_file(path)
@@ -53,6 +53,11 @@ def _load(path: Path, *, config: TrainingConfig, cache: Path, fingerprint: str) 
     disable_progress_bars()
     return Dataset.from_generator(
         clean_rows,
-        gen_kwargs={"path": str(path), "data_format": config.data.format, "fingerprint": fingerprint},
+        gen_kwargs={
+            "path": str(path),
+            "data_format": config.data.format,
+            "conversion": config.data.conversion,
+            "fingerprint": fingerprint,
+        },
         cache_dir=str(cache),
     )

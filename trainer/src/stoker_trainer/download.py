@@ -1,9 +1,7 @@
 """Fetching the dataset: resumed, retried, checked against its SHA-256, unpacked."""
 
-import gzip
 import os
 import shutil
-import zlib
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -14,6 +12,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_aft
 from stoker_trainer.delivery import retry_after_seconds
 from stoker_trainer.errors import DatasetChecksumMismatch, DatasetUnreadable
 from stoker_trainer.files import CHUNK_BYTES, sha256_of_file
+from stoker_trainer.packing import open_unpacked, packing_of
 
 FINAL_STATUSES: dict[int, str] = {
     400: "the address carries no download token",
@@ -128,14 +127,14 @@ def _size(path: Path) -> int:
 
 
 def _unpack(path: Path) -> Path:
-    if path.suffix.lower() != ".gz":
+    if packing_of(path) is None:
         return path
     plain, partial = path.with_suffix(""), path.with_suffix(".unpacking")
     try:
-        with gzip.open(path, "rb") as source, partial.open("wb") as target:
+        with open_unpacked(path) as source, partial.open("wb") as target:
             shutil.copyfileobj(source, target, CHUNK_BYTES)
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+    except DatasetUnreadable:
         partial.unlink(missing_ok=True)
-        raise DatasetUnreadable(f"{path.name} is not a whole gzip file: {error}. Compress it again.") from error
+        raise
     partial.replace(plain)
     return plain

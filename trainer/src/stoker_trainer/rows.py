@@ -1,120 +1,114 @@
-"""Reading a data file row by row, strictly: what is wrong is named by its line."""
+"""Reading a data file row by row in bounded memory, strictly: what is wrong is named by its line or row."""
 
+import codecs
 import csv
-import gzip
-import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO
 
+from stoker_trainer.conversion import LOST_BY_CONVERSION
 from stoker_trainer.errors import DatasetUnreadable
+from stoker_trainer.json_rows import (
+    DECODER,
+    MAX_ROW_BYTES,
+    Row,
+    numbered_lines,
+    read_json_array,
+    read_json_lines,
+)
+from stoker_trainer.packing import open_unpacked, packing_of
+from stoker_trainer.tables import read_arrow, read_parquet
 
+READ_COLUMNS = frozenset(
+    {
+        *("messages", "prompt", "completion", "text", "chosen", "rejected", "label"),
+        *("conversations", "instruction", "input", "output", "question", "answer", "response", "query"),
+        *LOST_BY_CONVERSION,
+    }
+)
+"""Columns that mean something to some format; others are not read where the file kind lets us choose."""
 
-class Row(NamedTuple):
-    """One row and where it stands: a line of the file, or a row number where lines mean nothing."""
-
-    place: str
-    values: dict[str, Any]
+ALWAYS_TURNS = frozenset({"messages", "conversations"})
+PERHAPS_TURNS = frozenset({"prompt", "completion", "chosen", "rejected"})
+"""Columns in which a CSV cell may hold turns as JSON. In the second kind only what names a role is taken for turns:
+an answer may well be JSON itself."""
 
 
 def read_rows(path: Path) -> Iterator[Row]:
-    """Rows of a .jsonl, .json, .csv or .parquet file, the first three also gzipped.
+    """Rows of a JSON Lines, JSON array, CSV, Parquet or Arrow file, each plain, gzipped (.gz) or zstd (.zst).
 
     Raises DatasetUnreadable naming the line; unlike common JSON loaders it stops at invalid UTF-8,
     at duplicate keys and at NaN, which would otherwise train on something nobody wrote.
     """
-    suffixes = [suffix.lower() for suffix in path.suffixes]
-    kind = next((suffix for suffix in reversed(suffixes) if suffix != ".gz"), ".jsonl")
-    reader = {".csv": _read_csv, ".parquet": _read_parquet, ".json": _read_json}.get(kind, _read_json_lines)
-    try:
-        yield from reader(path)
-    except (FileNotFoundError, IsADirectoryError) as error:
-        raise DatasetUnreadable(f"there is no data file at {path}") from error
-    except (gzip.BadGzipFile, EOFError) as error:
-        raise DatasetUnreadable(f"{path.name} is not a whole gzip file: {error}. Compress it again.") from error
+    bare = path.with_suffix("") if packing_of(path) else path
+    return READERS.get(bare.suffix.lower(), _read_lines)(path)
 
 
-def _open_bytes(path: Path) -> Any:
-    return gzip.open(path, "rb") if path.suffix.lower() == ".gz" else path.open("rb")
-
-
-def _read_json_lines(path: Path) -> Iterator[Row]:
-    with _open_bytes(path) as file:
-        for number, line in enumerate(file, start=1):
-            text = _decode(line, f"line {number}").strip()
-            if text:
-                yield _row(_parse_json(text, f"line {number}"), f"line {number}")
+def _read_lines(path: Path) -> Iterator[Row]:
+    with open_unpacked(path) as file:
+        yield from read_json_lines(file)
 
 
 def _read_json(path: Path) -> Iterator[Row]:
-    with _open_bytes(path) as file:
-        start = file.read(64).decode("utf-8", errors="ignore").lstrip("\ufeff \t\r\n")
-    if not start.startswith("["):
-        yield from _read_json_lines(path)
-        return
-    with _open_bytes(path) as file:
-        document = _parse_json(_decode(file.read(), "the file"), "the file")
-    for number, item in enumerate(document, start=1):
-        yield _row(item, f"row {number}")
+    with open_unpacked(path) as file:
+        is_array = next((line for line in _without_mark(file) if line.strip()), b"").lstrip().startswith(b"[")
+    with open_unpacked(path) as file:
+        yield from read_json_array(file) if is_array else read_json_lines(file)
+
+
+def _without_mark(file: BinaryIO) -> Iterator[bytes]:
+    """Pieces of the file, at most a KiB each, without a byte order mark."""
+    yield file.readline(1024).removeprefix(codecs.BOM_UTF8)
+    while piece := file.readline(1024):
+        yield piece
 
 
 def _read_csv(path: Path) -> Iterator[Row]:
-    with _open_bytes(path) as file:
-        lines = (_decode(line, f"line {number}") for number, line in enumerate(file, start=1))
-        reader = csv.DictReader(lines, strict=True)
+    csv.field_size_limit(MAX_ROW_BYTES)  # of the process; by default a cell ends at 128 KiB
+    with open_unpacked(path) as file:
+        reader = csv.reader((line for _, line in numbered_lines(file)), strict=True)
         try:
-            for values in reader:
-                if None in values:
-                    raise DatasetUnreadable(f"line {reader.line_num}: more cells than the header has columns")
-                yield Row(f"line {reader.line_num}", values)
+            yield from _csv_rows(reader)
         except csv.Error as error:
             raise DatasetUnreadable(f"line {reader.line_num}: not valid CSV: {error}") from error
 
 
-def _read_parquet(path: Path) -> Iterator[Row]:
-    from pyarrow import ArrowInvalid, parquet  # type: ignore[import-untyped]
+def _csv_rows(reader: Any) -> Iterator[Row]:
+    header: list[str] = next((cells for cells in reader if cells), [])
+    twice = sorted({name for name in header if header.count(name) > 1})
+    if twice:
+        raise DatasetUnreadable(f"line 1: the column {twice[0]!r} stands there twice")
+    last_line = reader.line_num
+    for cells in reader:
+        place, last_line = f"line {last_line + 1}", reader.line_num
+        if not cells:
+            continue
+        if len(cells) != len(header):
+            raise DatasetUnreadable(f"{place}: {len(cells)} cells, but the header has {len(header)} columns")
+        yield Row(place, {name: _cell(name, text) for name, text in zip(header, cells, strict=True)})
 
+
+def _cell(column: str, text: str) -> Any:
+    """The text, or the turns if it is a JSON list of such."""
+    may_be_turns = column in ALWAYS_TURNS or column in PERHAPS_TURNS
+    if not may_be_turns or not text.lstrip().startswith("["):
+        return text
     try:
-        batches = parquet.ParquetFile(path).iter_batches(batch_size=1000)
-        rows = (values for batch in batches for values in batch.to_pylist())
-        for number, values in enumerate(rows, start=1):
-            yield Row(f"row {number}", values)
-    except ArrowInvalid as error:
-        raise DatasetUnreadable(f"{path.name} is not a Parquet file: {error}") from error
+        items = DECODER.decode(text.strip())
+    except (ValueError, RecursionError):
+        return text
+    if not all(isinstance(item, dict) for item in items):
+        return text
+    return items if column in ALWAYS_TURNS or any("role" in item for item in items) else text
 
 
-def _decode(line: bytes, place: str) -> str:
-    try:
-        return line.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DatasetUnreadable(
-            f"{place}: byte {error.start + 1} is not UTF-8 (0x{line[error.start]:02x}). Save the file as UTF-8."
-        ) from error
-
-
-def _parse_json(text: str, place: str) -> Any:
-    try:
-        return json.loads(text, object_pairs_hook=_without_duplicates, parse_constant=_no_constant)
-    except RecursionError as error:
-        raise DatasetUnreadable(f"{place}: JSON nested too deeply") from error
-    except ValueError as error:
-        raise DatasetUnreadable(f"{place}: not valid JSON: {error}") from error
-
-
-def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    values = dict(pairs)
-    if len(values) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        raise ValueError(f"the key {twice[0]!r} stands there twice")
-    return values
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _row(values: object, place: str) -> Row:
-    if not isinstance(values, dict):
-        raise DatasetUnreadable(f"{place}: expected an object, found {type(values).__name__}")
-    return Row(place, values)
+READERS: dict[str, Callable[[Path], Iterator[Row]]] = {
+    ".jsonl": _read_lines,
+    ".ndjson": _read_lines,
+    ".json": _read_json,
+    ".csv": _read_csv,
+    ".parquet": lambda path: read_parquet(path, READ_COLUMNS),
+    ".arrow": lambda path: read_arrow(path, READ_COLUMNS),
+    ".feather": lambda path: read_arrow(path, READ_COLUMNS),
+}
+"""What reads a file, by the end of its name before .gz or .zst; other names are taken for JSON Lines."""

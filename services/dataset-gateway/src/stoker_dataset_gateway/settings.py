@@ -31,6 +31,10 @@ class Settings(ServiceSettings):
     max_line_bytes: int = Field(default=8 * 2**20, ge=1024)
     max_unpacked_bytes: int = Field(default=200 * 10**9, ge=1)
     max_listed_faults: int = Field(default=100, ge=1, le=500, description="all of them travel in one message")
+    max_listed_warnings: int = Field(default=50, ge=1, le=250, description="as max_listed_faults")
+    check_processes: int = Field(default=2, ge=1, le=64)
+    check_memory_bytes: int = Field(default=4 * 2**30, ge=2**30, description="address space of one such process")
+    check_silence: Lifetime = timedelta(minutes=5)
 
     upload_lifetime: Lifetime = timedelta(hours=24)
     download_lifetime: Lifetime = timedelta(hours=2)
@@ -63,4 +67,7 @@ class Settings(ServiceSettings):
             line_bytes=self.max_line_bytes,
             unpacked_bytes=self.max_unpacked_bytes,
             listed_faults=self.max_listed_faults,
+            listed_warnings=self.max_listed_warnings,
+            memory_bytes=self.check_memory_bytes,
+            silence=self.check_silence,
         )

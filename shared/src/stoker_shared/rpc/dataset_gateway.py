@@ -7,7 +7,7 @@ from pydantic import AwareDatetime, Field, StringConstraints
 
 from stoker_shared.identifiers import Identifier
 from stoker_shared.messages import Message
-from stoker_shared.recipe import DataFormat
+from stoker_shared.recipe import Conversion, DataFormat
 from stoker_shared.rpc.contract import Empty, Rpc
 
 SERVICE = "dataset_gateway"
@@ -24,7 +24,7 @@ class OpenUpload(Message):
     filename: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=255)]
     size_bytes: int = Field(ge=0)
     sha256: Sha256
-    convert: bool = Field(default=True, description="Take rows of other known forms, where nothing is lost by it")
+    convert: bool = Field(default=True, description="Take rows of a shape that can be converted without a loss")
 
 
 class UploadOpened(Message):
@@ -41,9 +41,14 @@ class UploadOpened(Message):
 
 
 class RowFault(Message):
-    """One thing that is wrong with one row. Lines count from 1; 0 means the file as a whole."""
+    """One thing that is wrong with one row, or worth a warning.
+
+    `line` counts lines of the file from 1 and is 0 where there are none (Parquet, Arrow); `row` counts rows from 1.
+    Both are 0 for the file as a whole.
+    """
 
     line: int
+    row: int = 0
     column: str = ""
     code: str
     message: str
@@ -51,7 +56,12 @@ class RowFault(Message):
 
 
 class DatasetStatistics(Message):
-    """Figures over all rows. Characters, since the tokenizer is known only with the recipe."""
+    """Figures over all rows. Characters, since the tokenizer is known only with the recipe.
+
+    `held_out_rows` is how many rows the recipe's default split keeps from training; `held_out_twins` of them also are
+    among the rows trained on, `held_out_shared_prompts` have a prompt that is trained on with another answer.
+    `is_exact` is False if the file has more rows than duplicates and the split are followed for.
+    """
 
     rows: int = 0
     characters_p50: int = 0
@@ -60,6 +70,10 @@ class DatasetStatistics(Message):
     characters_total: int = 0
     duplicate_rows: int = 0
     empty_turns: int = 0
+    held_out_rows: int = 0
+    held_out_twins: int = 0
+    held_out_shared_prompts: int = 0
+    is_exact: bool = True
 
 
 class DatasetFacts(Message):
@@ -74,12 +88,14 @@ class DatasetFacts(Message):
     size_bytes: int
     created_at: AwareDatetime
     data_format: DataFormat | None = None
-    conversion: str | None = Field(default=None, description="How rows of another form are read; None: as they are")
+    conversion: Conversion | None = Field(default=None, description="Applied when the rows are read; docs/datasets.md")
     fits_methods: list[str] = Field(default_factory=list)
     statistics: DatasetStatistics = DatasetStatistics()
     faults_total: int = 0
     fault_counts: dict[str, int] = Field(default_factory=dict)
     faults: list[RowFault] = Field(default_factory=list, description="The first ones; faults_total counts all")
+    warning_counts: dict[str, int] = Field(default_factory=dict, description="Rows by what is worth knowing of them")
+    warnings: list[RowFault] = Field(default_factory=list, description="The first ones; they stop nothing")
     sample: str = ""
 
 
@@ -150,6 +166,7 @@ class DownloadMinted(Message):
     size_bytes: int
     filename: str
     data_format: DataFormat
+    conversion: Conversion | None = None
     expires_at: AwareDatetime
 
 

@@ -1,57 +1,179 @@
-"""The check of a file that lies in the store."""
+"""Checks stored files in child processes, so that the event loop keeps serving and no file can take the gateway down.
 
+A job has a process of its own for as long as it runs. Processes wait warm for the next one; a process that is given up
+(its caller went away, it fell silent, it died) is killed and another one takes its place. A file on which two processes
+died is rejected with `check_failed`.
+"""
+
+import asyncio
+import multiprocessing
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import suppress
+from multiprocessing.context import SpawnProcess
 
-from anyio import CapacityLimiter, to_thread
+from anyio import to_thread
 
-from stoker_dataset_gateway.checking.file_check import CheckLimits, CheckResult, FileCheck
-from stoker_dataset_gateway.objects.incoming import Digest
-from stoker_dataset_gateway.storage import ObjectStore, StoreAddress
+from stoker_dataset_gateway.checking.child import Failed, Finished, Progress, Refused, Report, StoredFile, serve_checks
+from stoker_dataset_gateway.checking.limits import CheckLimits
+from stoker_dataset_gateway.checking.result import CheckResult, check_failed
+from stoker_dataset_gateway.errors import ChecksumMismatch, ObjectMissing, StoreUnavailable
+from stoker_shared.logging import get_logger
+
+__all__ = ["Checker", "StoredFile"]
+
+logger = get_logger(__name__)
+
+_TRIES = 2
+_GRACE_SECONDS = 5
 
 
-@dataclass(frozen=True, slots=True)
-class StoredFile:
-    """A file in the store, and what it shall be."""
-
-    address: StoreAddress
-    key: str
-    filename: str
-    sha256: str
-    size_bytes: int
-    is_converted_if_possible: bool
+class _ChildLost(Exception):
+    """The process ended or fell silent before it had a result."""
 
 
 class Checker:
-    """Reads files back from the store: every byte for the SHA-256, every row for the rules."""
+    """A pool of `processes` children; more jobs wait."""
 
     def __init__(self, *, limits: CheckLimits, processes: int = 2) -> None:
         self._limits = limits
-        self._limiter = CapacityLimiter(processes)
+        self._room = asyncio.Semaphore(processes)
+        self._idle: list[_Child] = []
+        self._busy: set[_Child] = set()
+        self._is_closed = False
 
     async def check(self, file: StoredFile, *, progress: Callable[[int], None] | None = None) -> CheckResult:
-        """What the rows are like. `progress` is told the bytes that have been checked.
+        """Read the object from the store and check every row. `progress` is told how many of its bytes were read.
+
+        A caller that is cancelled ends the work at once.
 
         Raises:
-            ChecksumMismatch: the object is not the announced content.
-            ObjectMissing, StoreUnavailable.
+            ChecksumMismatch: the store holds other bytes than announced.
+            ObjectMissing, StoreUnavailable: the bytes could not be read.
         """
-        check, digest = FileCheck(file.filename, limits=self._limits), Digest()
-        reader = await ObjectStore(file.address).open(file.key)
-        try:
-            while block := await reader.read():
-                await to_thread.run_sync(_take, check, digest, block, limiter=self._limiter)
-                if progress is not None:
-                    progress(digest.size_bytes)
-        finally:
-            await reader.close()
-        digest.compare(sha256=file.sha256, size_bytes=file.size_bytes)
-        return await to_thread.run_sync(check.finish, limiter=self._limiter)
+        async with self._room:
+            reason = ""
+            for attempt in range(1, _TRIES + 1):
+                try:
+                    return await self._check_once(file, progress)
+                except _ChildLost as lost:
+                    reason = str(lost)
+                    logger.warning("a check was lost", key=file.key, attempt=attempt, reason=reason)
+            return check_failed(reason)
 
     async def close(self) -> None:
-        """Give back what checks need."""
+        """End all processes. Cancel checks that still run before."""
+        self._is_closed = True
+        children = [*self._idle, *self._busy]
+        self._idle, self._busy = [], set()
+        await asyncio.gather(*(to_thread.run_sync(child.kill) for child in children))
+
+    async def _check_once(self, file: StoredFile, progress: Callable[[int], None] | None) -> CheckResult:
+        child = self._idle.pop() if self._idle else await to_thread.run_sync(_Child, self._limits)
+        self._busy.add(child)
+        is_reusable = False
+        try:
+            result = await self._converse(child, file, progress)
+            is_reusable = True
+        except (ChecksumMismatch, ObjectMissing, StoreUnavailable):
+            is_reusable = True
+            raise
+        finally:
+            self._busy.discard(child)
+            if is_reusable and child.is_alive and not self._is_closed:
+                self._idle.append(child)
+            else:
+                # Shielded: whoever cancels must not leave a process behind that nobody knows.
+                await asyncio.shield(to_thread.run_sync(child.kill))
+        return result
+
+    async def _converse(self, child: "_Child", file: StoredFile, progress: Callable[[int], None] | None) -> CheckResult:
+        child.send(file)
+        while True:
+            report = await child.receive(self._limits.silence.total_seconds())
+            if isinstance(report, Progress):
+                if progress is not None:
+                    progress(report.bytes_read)
+            elif isinstance(report, Finished):
+                return report.result
+            else:
+                _raise(report, file)
 
 
-def _take(check: FileCheck, digest: Digest, block: bytes) -> None:
-    digest.take(block)
-    check.feed(block)
+class _Child:
+    """One process and the pipe to it."""
+
+    def __init__(self, limits: CheckLimits) -> None:
+        # Spawned: a fork of a process with threads and an event loop may hang.
+        context = multiprocessing.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        self._process: SpawnProcess = context.Process(
+            target=serve_checks, args=(theirs, limits), name="stoker-dataset-check", daemon=True
+        )
+        self._process.start()
+        theirs.close()
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the process runs."""
+        return self._process.is_alive()
+
+    @property
+    def pid(self) -> int | None:
+        """Its number."""
+        return self._process.pid
+
+    def send(self, file: StoredFile) -> None:
+        """Give it a job."""
+        try:
+            self._pipe.send(file)
+        except OSError as error:
+            raise _ChildLost(f"the process could not be reached: {error}") from error
+
+    async def receive(self, seconds: float) -> Report:
+        """What it says next.
+
+        Raises:
+            _ChildLost: it died, or said nothing for so long.
+        """
+        loop = asyncio.get_running_loop()
+        ready = asyncio.Event()
+        descriptor = self._pipe.fileno()
+        loop.add_reader(descriptor, ready.set)
+        try:
+            await asyncio.wait_for(ready.wait(), seconds)
+            return await to_thread.run_sync(self._take, abandon_on_cancel=True)
+        except TimeoutError:
+            raise _ChildLost(f"no progress for {seconds:.0f} s") from None
+        except (EOFError, OSError):
+            await to_thread.run_sync(self._process.join, _GRACE_SECONDS)
+            raise _ChildLost(_end_of(self._process.exitcode)) from None
+        finally:
+            loop.remove_reader(descriptor)
+
+    def _take(self) -> Report:
+        report: Report = self._pipe.recv()
+        return report
+
+    def kill(self) -> None:
+        """End it now."""
+        with suppress(ValueError):  # closed before
+            self._process.kill()
+            self._process.join(_GRACE_SECONDS)
+            self._pipe.close()
+            self._process.close()
+
+
+def _raise(report: Refused | Failed, file: StoredFile) -> None:
+    if isinstance(report, Failed):
+        raise _ChildLost(report.reason)
+    if report.kind == "checksum":
+        raise ChecksumMismatch(announced=f"{file.size_bytes} bytes with SHA-256 {file.sha256}", received=report.detail)
+    if report.kind == "missing":
+        raise ObjectMissing(file.key)
+    raise StoreUnavailable(report.detail)
+
+
+def _end_of(exit_code: int | None) -> str:
+    if exit_code is not None and exit_code < 0:
+        return f"the process was ended by signal {-exit_code}, as it is when memory runs out"
+    return f"the process ended with code {exit_code}"

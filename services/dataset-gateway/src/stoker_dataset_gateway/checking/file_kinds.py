@@ -1,124 +1,134 @@
-"""What kind of file it is, by name and by first bytes, and the unpacking of gzip."""
+"""What kind of file it is, by its name, and whether its first bytes agree."""
 
-import zlib
-from collections.abc import Iterator
+from enum import StrEnum
+from typing import NamedTuple
 
 from stoker_dataset_gateway.checking.faults import RowFaulty, fault_of
 from stoker_dataset_gateway.checking.rules import FaultCode
 from stoker_shared.rpc.dataset_gateway import RowFault
 
-LINE_SUFFIXES = (".jsonl", ".ndjson")
+
+class FileKind(StrEnum):
+    """How the rows stand in the file."""
+
+    JSON_LINES = "JSON Lines"
+    JSON = "JSON array"
+    CSV = "CSV"
+    PARQUET = "Parquet"
+    ARROW = "Arrow, IPC file or stream"
+
+
+class Packing(StrEnum):
+    """How the file is compressed."""
+
+    GZIP = "gzip"
+    ZSTD = "zstd"
+
+
+KINDS: dict[FileKind, tuple[str, ...]] = {
+    FileKind.JSON_LINES: (".jsonl", ".ndjson"),
+    FileKind.JSON: (".json",),
+    FileKind.CSV: (".csv",),
+    FileKind.PARQUET: (".parquet",),
+    FileKind.ARROW: (".arrow", ".feather"),
+}
+PACKINGS: dict[str, Packing] = {".gz": Packing.GZIP, ".zst": Packing.ZSTD}
 FOREIGN_SUFFIXES = {
-    ".json": "A .json file",
-    ".csv": "CSV",
     ".tsv": "TSV",
-    ".parquet": "Parquet",
-    ".arrow": "Arrow",
     ".txt": "Plain text",
     ".xlsx": "Excel",
     ".zip": "A zip archive",
-    ".zst": "zstd compression",
-    ".bz2": "bzip2 compression",
-    ".xz": "xz compression",
+    ".bz2": "A bzip2 archive",
+    ".xz": "An xz archive",
     ".tar": "A tar archive",
     ".tgz": "A tar archive",
 }
+MAGIC_OF_PACKING = {Packing.GZIP: b"\x1f\x8b", Packing.ZSTD: b"\x28\xb5\x2f\xfd"}
+_ZSTD_SKIPPABLE = tuple(bytes([number, 0x2A, 0x4D, 0x18]) for number in range(0x50, 0x60))
 FOREIGN_MAGIC = {
-    b"PAR1": "Parquet",
-    b"ARROW1": "Arrow",
     b"PK\x03\x04": "A zip archive (or Excel)",
-    b"\x28\xb5\x2f\xfd": "zstd compression",
-    b"BZh": "bzip2 compression",
-    b"\xfd7zXZ": "xz compression",
+    b"BZh": "A bzip2 archive",
+    b"\xfd7zXZ": "An xz archive",
+    b"\x89HDF": "HDF5",
+    b"SQLite format": "An SQLite database",
 }
-GZIP_MAGIC = b"\x1f\x8b"
-MAGIC_BYTES = 8
+MAGIC_OF_KIND = {b"PAR1": FileKind.PARQUET, b"ARROW1": FileKind.ARROW}
+OTHER_ENCODINGS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16", b"\x00\x00\xfe\xff": "UTF-32"}
+MAGIC_BYTES = 16
 UTF8_BOM = b"\xef\xbb\xbf"
+TEXT_KINDS = frozenset({FileKind.JSON_LINES, FileKind.JSON, FileKind.CSV})
 
-_UNPACK_STEP = 2**20
+
+class FileName(NamedTuple):
+    """What a name says of its file."""
+
+    kind: FileKind
+    packing: Packing | None
 
 
-def is_gzip_name(filename: str) -> bool:
-    """Whether the name says gzip."""
-    return filename.lower().endswith(".gz")
+def read_name(filename: str) -> FileName | None:
+    """What the name says; it decides how the file is read, here and by the trainer. None: not taken."""
+    bare, packing = filename.lower(), None
+    for suffix, known in PACKINGS.items():
+        if bare.endswith(suffix):
+            bare, packing = bare.removesuffix(suffix), known
+            break
+    kind = next((kind for kind, suffixes in KINDS.items() if bare.endswith(suffixes)), None)
+    return FileName(kind, packing) if kind else None
 
 
 def name_fault(filename: str) -> RowFault | None:
-    """What is wrong with the name, which says how the file is read, here and by the trainer."""
-    bare = filename.lower().removesuffix(".gz")
-    if bare.endswith(LINE_SUFFIXES):
+    """What is wrong with the name."""
+    if read_name(filename) is not None:
         return None
+    return fault_of(unsupported(filename), line=0, excerpt=filename)
+
+
+def unsupported(filename: str) -> RowFaulty:
+    """A name that is not taken."""
+    bare = filename.lower()
+    for suffix in PACKINGS:
+        bare = bare.removesuffix(suffix)
     suffix = next((known for known in FOREIGN_SUFFIXES if bare.endswith(known)), "")
-    found = FOREIGN_SUFFIXES.get(suffix, "A file of this name")
-    return fault_of(RowFaulty(FaultCode.UNSUPPORTED_FILE, found=found), line=0, excerpt=filename)
+    return RowFaulty(FaultCode.UNSUPPORTED_FILE, found=FOREIGN_SUFFIXES.get(suffix, "A file of this name"))
 
 
-def magic_fault(start: bytes, filename: str) -> RowFaulty | None:
-    """What is wrong with the first bytes, `MAGIC_BYTES` of them or fewer if the file has no more."""
-    for magic, found in FOREIGN_MAGIC.items():
-        if start.startswith(magic):
-            return RowFaulty(FaultCode.UNSUPPORTED_FILE, found=found)
-    is_gzip = start.startswith(GZIP_MAGIC)
-    if is_gzip_name(filename) and start and not is_gzip:
+def packing_fault(start: bytes, packing: Packing | None) -> RowFaulty | None:
+    """What is wrong with the first bytes of the file as it came."""
+    found = _packing_of(start)
+    if start and packing is Packing.GZIP and found is not packing:
         return RowFaulty(FaultCode.NOT_GZIP)
-    if is_gzip and not is_gzip_name(filename):
-        return RowFaulty(FaultCode.UNNAMED_GZIP)
+    if start and packing is Packing.ZSTD and found is not packing:
+        return RowFaulty(FaultCode.NOT_ZSTD)
+    if packing is None and found is not None:
+        return RowFaulty(FaultCode.UNNAMED_GZIP if found is Packing.GZIP else FaultCode.UNNAMED_ZSTD)
     return None
 
 
-class Unpacker:
-    """Unpacks gzip, also of several members, a bounded step at a time."""
-
-    def __init__(self, *, limit: int) -> None:
-        self._limit = limit
-        self._unpacked = 0
-        self._member = _new_member()
-        self._is_between_members = True
-
-    def feed(self, data: bytes) -> Iterator[bytes]:
-        """Unpacked bytes, at most a MiB each.
-
-        Raises:
-            RowFaulty: broken, or more than the limit.
-        """
-        while data:
-            if self._is_between_members:
-                data = data.lstrip(b"\0")  # padding after a member is allowed
-                if not data:
-                    return
-            self._is_between_members = False
-            piece = self._step(data)
-            if piece:
-                yield piece
-            data = self._rest()
-
-    def finish(self) -> None:
-        """Check that the last member is whole.
-
-        Raises:
-            RowFaulty: it is not.
-        """
-        if not self._is_between_members:
-            raise RowFaulty(FaultCode.BROKEN_GZIP, reason="the end is missing")
-
-    def _step(self, data: bytes) -> bytes:
-        try:
-            piece = self._member.decompress(data, _UNPACK_STEP)
-        except zlib.error as error:
-            raise RowFaulty(FaultCode.BROKEN_GZIP, reason=str(error)) from None
-        self._unpacked += len(piece)
-        if self._unpacked > self._limit:
-            raise RowFaulty(FaultCode.UNPACKED_TOO_LARGE, limit=self._limit)
-        return piece
-
-    def _rest(self) -> bytes:
-        if not self._member.eof:
-            return self._member.unconsumed_tail
-        rest = self._member.unused_data
-        self._member = _new_member()
-        self._is_between_members = True
-        return rest
+def content_fault(start: bytes, kind: FileKind) -> RowFaulty | None:
+    """What is wrong with the first bytes of the unpacked file."""
+    found = _foreign(start, kind)
+    if found:
+        return RowFaulty(FaultCode.UNSUPPORTED_FILE, found=found)
+    if kind in TEXT_KINDS:
+        encoding = next((name for magic, name in OTHER_ENCODINGS.items() if start.startswith(magic)), None)
+        return RowFaulty(FaultCode.NOT_UTF8_FILE, found=encoding) if encoding else None
+    if kind is FileKind.PARQUET and start and not start.startswith(b"PAR1"):
+        return RowFaulty(FaultCode.NOT_PARQUET, reason="the first bytes are not PAR1")
+    return None
 
 
-def _new_member() -> "zlib._Decompress":
-    return zlib.decompressobj(wbits=31)
+def _packing_of(start: bytes) -> Packing | None:
+    if start.startswith(_ZSTD_SKIPPABLE):
+        return Packing.ZSTD
+    return next((packing for packing, magic in MAGIC_OF_PACKING.items() if start.startswith(magic)), None)
+
+
+def _foreign(start: bytes, kind: FileKind) -> str:
+    for magic, found in FOREIGN_MAGIC.items():
+        if start.startswith(magic):
+            return found
+    for magic, known in MAGIC_OF_KIND.items():
+        if start.startswith(magic) and known is not kind:
+            return f"{known.value} under the name of {kind.value}"
+    return ""

@@ -1,4 +1,4 @@
-"""Reading one line as a JSON object, strictly."""
+"""Reading one row as a JSON object, strictly."""
 
 import json
 from typing import Any, NoReturn
@@ -7,8 +7,8 @@ from stoker_dataset_gateway.checking.faults import RowFaulty
 from stoker_dataset_gateway.checking.rules import FaultCode
 
 
-def decode_line(content: bytes) -> str:
-    """The line as text without white space around it.
+def decode_row(content: bytes, *, what: str = "line") -> str:
+    """The row as text without white space around it.
 
     Raises:
         RowFaulty: not UTF-8.
@@ -16,14 +16,27 @@ def decode_line(content: bytes) -> str:
     try:
         return content.decode("utf-8").strip()
     except UnicodeDecodeError as error:
-        raise RowFaulty(FaultCode.NOT_UTF8, position=error.start + 1, byte=content[error.start]) from None
+        byte = content[error.start]
+        raise RowFaulty(FaultCode.NOT_UTF8, position=error.start + 1, what=what, byte=byte) from None
 
 
 def parse_row(text: str) -> dict[str, Any]:
-    """The object that the line holds.
+    """The object that the row is.
 
     Raises:
         RowFaulty: not JSON, not an object, a key twice, NaN or Infinity, half a character.
+    """
+    value = parse_value(text)
+    if not isinstance(value, dict):
+        raise RowFaulty(FaultCode.NOT_AN_OBJECT, found=kind_of(value))
+    return value
+
+
+def parse_value(text: str) -> Any:
+    """The JSON value that the text is.
+
+    Raises:
+        RowFaulty: as `parse_row`, but any value will do.
     """
     try:
         value = _DECODER.decode(text)
@@ -34,8 +47,6 @@ def parse_row(text: str) -> dict[str, Any]:
         raise RowFaulty(FaultCode.INVALID_JSON, position=1, reason="nested too deeply") from None
     except ValueError as error:  # an integer of thousands of digits
         raise RowFaulty(FaultCode.INVALID_JSON, position=1, reason=str(error).partition(";")[0]) from None
-    if not isinstance(value, dict):
-        raise RowFaulty(FaultCode.NOT_AN_OBJECT, found=kind_of(value))
     if is_broken:
         raise RowFaulty(FaultCode.BROKEN_CHARACTER)
     return value
@@ -54,6 +65,7 @@ _KINDS: dict[type, str] = {
     str: "text",
     list: "a list",
     dict: "an object",
+    bytes: "bytes",
 }
 
 

@@ -28,10 +28,13 @@ def report_of(result: CheckResult) -> dict[str, Any]:
     """What the check found, as the row keeps it."""
     return {
         "data_format": result.data_format.value if result.data_format else None,
+        "conversion": result.conversion.value if result.conversion else None,
         "fits_methods": result.fits_methods,
         "statistics": result.statistics.model_dump(mode="json"),
         "faults_total": result.faults_total,
         "fault_counts": result.fault_counts,
         "faults": [fault.model_dump(mode="json") for fault in result.faults],
+        "warning_counts": result.warning_counts,
+        "warnings": [warning.model_dump(mode="json") for warning in result.warnings],
         "sample": result.sample,
     }

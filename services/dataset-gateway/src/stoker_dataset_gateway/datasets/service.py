@@ -35,4 +35,4 @@ class DatasetService:
 
 def _brief(facts: DatasetFacts) -> DatasetFacts:
     # A thousand versions with all their faults would not fit into a message of the broker.
-    return facts.model_copy(update={"faults": [], "sample": ""})
+    return facts.model_copy(update={"faults": [], "warnings": [], "sample": ""})

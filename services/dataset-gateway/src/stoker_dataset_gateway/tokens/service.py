@@ -66,6 +66,7 @@ class TokenService:
             size_bytes=version.size_bytes,
             filename=version.filename,
             data_format=DataFormat(version.report["data_format"]),
+            conversion=version.report.get("conversion"),
             expires_at=download.expires_at,
         )
 

@@ -62,7 +62,7 @@ def pod_environment(
 ) -> dict[str, str]:
     """The whole environment of the attempt's pod. It holds tokens: hand it to the provider and to nobody else."""
     metrics, gateway = urls.metrics.rstrip("/"), urls.gateway.rstrip("/")
-    config = training_config(launch.recipe, data_format=launch.data_format)
+    config = training_config(launch.recipe, data_format=launch.data_format, conversion=minted.conversion)
     return {
         **launch.environment,
         **_DEFAULTS,
