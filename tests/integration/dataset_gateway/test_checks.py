@@ -3,12 +3,23 @@
 import asyncio
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from stoker.stack.standalone import RunningObjectStore, RunningPostgres
+from stoker_dataset_gateway.checking import CheckLimits, CheckResult
+from stoker_dataset_gateway.checking.checker import Checker, StoredFile
+from stoker_dataset_gateway.objects.service import ObjectWriter
+from stoker_dataset_gateway.storage import ObjectStore, StoreAddress
+from stoker_dataset_gateway.uploads.checks import CheckRules, CheckRunner
+from stoker_dataset_gateway.uploads.remains import Remains
+from stoker_dataset_gateway.uploads.verdicts import News, Verdicts
+from stoker_shared.clock import SystemClock
+from stoker_shared.database import Database
 from stoker_shared.rpc.dataset_gateway import DESCRIBE, LIST, DescribeDataset, ListDatasets, UploadOpened
 from tests.integration.dataset_gateway.conftest import Gateway, Servers, World, environment_of, jsonl, upload_id
 from tests.support.ports import free_port
@@ -134,3 +145,43 @@ async def test_an_object_that_the_store_has_lost_ends_the_upload_with_the_reason
     verdict = await world.verdict(opened)
     assert (verdict["state"], verdict["problem"]["code"]) == ("failed", "bytes_lost")
     assert (await world.put(opened, content)).status_code == 201
+
+
+class BrokenChecker(Checker):
+    """A check that ends as no file should end it."""
+
+    async def check(self, file: StoredFile, *, progress: Callable[[int], None] | None = None) -> CheckResult:
+        """Break."""
+        raise RuntimeError("broken by the test")
+
+
+async def test_a_check_that_breaks_twice_rejects_the_file_with_the_reason(world: World) -> None:
+    content = jsonl([{"text": "a"}, {"text": "b"}])
+    opened = await world.open_upload(content)
+    assert (await world.patch(opened, content[:-1], offset=0)).status_code == 204
+    world.gateway.stop()
+    identifier = upload_id(opened)
+    await world.sql(f"UPDATE uploads SET state = 'checking', store_upload = NULL WHERE id = '{identifier}'")
+    url = SecretStr(world.servers.database.url("dataset_gateway"))
+    address = StoreAddress(
+        endpoint=world.servers.bucket.endpoint,
+        access_key=SecretStr(world.servers.bucket.access_key),
+        secret_key=SecretStr(world.servers.bucket.secret_key),
+        bucket=world.servers.bucket.bucket,
+        region="us-east-1",
+        is_secure=False,
+    )
+    clock, database, store = SystemClock(), Database(url), ObjectStore(address)
+    remains = Remains(ObjectWriter(database, store, clock=clock, lease=timedelta(seconds=3)))
+    verdicts = Verdicts(database, remains, clock=clock, wake_relay=lambda: None, news=News())
+    rules = CheckRules(address=address, lease=timedelta(seconds=3))
+    checks = CheckRunner(database, store, BrokenChecker(limits=CheckLimits()), verdicts, clock=clock, rules=rules)
+    running = asyncio.create_task(checks.run())
+    await world.until_sql(f"SELECT state <> 'checking' FROM uploads WHERE id = '{identifier}'")
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    await database.close()
+    world.gateway.start(**SETTINGS)
+    verdict = await world.verdict(opened)
+    assert (verdict["state"], verdict["facts"]["fault_counts"]) == ("rejected", {"check_failed": 1})
+    assert world.keys(f"datasets/{opened.dataset_version_id}/") == []
