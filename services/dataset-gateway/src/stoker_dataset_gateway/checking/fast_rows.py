@@ -5,7 +5,8 @@ this way may be too strict, but never says yes where the other says no (a proper
 """
 
 import math
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import msgspec
@@ -27,6 +28,7 @@ _QUOTE_ESCAPED = b"\\u0022"
 _KNOWN_ORDERS = 10_000
 _DEEPEST = 20
 _LARGEST = 2**63
+_ESCAPED_IN_JSON = re.compile(r'["\\\x00-\x1f]')
 
 
 class Signature(NamedTuple):
@@ -40,15 +42,22 @@ class Signature(NamedTuple):
 def signature_of(values: dict[str, Any], layout: Layout) -> Signature | None:
     """The signature of a good row, None if rows like this one have no short way."""
     columns = frozenset(values) - frozenset(layout.columns)
+    if not _can_be_fields(columns):
+        return None
     if layout.conversion is not None and not columns.isdisjoint(LOST_BY_CONVERSION):
         return None
     if layout.data_format is DataFormat.MESSAGES:
         keys, *others = {frozenset(turn) for turn in values[layout.columns[0]]}
-        is_plain = not others and "tool_calls" not in keys
+        is_plain = not others and "tool_calls" not in keys and _can_be_fields(keys)
         return Signature(layout, columns, keys - set(_turn_names(layout))) if is_plain else None
     if all(isinstance(values[column], str | bool) for column in layout.columns):
         return Signature(layout, columns, frozenset())
     return None
+
+
+def _can_be_fields(names: Iterable[str]) -> bool:
+    """msgspec compares names as they stand in JSON and so takes none that is written with an escape."""
+    return not any(_ESCAPED_IN_JSON.search(name) for name in names)
 
 
 def measure_for(signature: Signature) -> Measure | None:
