@@ -198,13 +198,16 @@ def test_a_broken_download_goes_on_where_it_broke(receiver: PodReceiver, tmp_pat
     assert ranges == [None, "bytes=2000-"]
 
 
-def test_a_gzipped_dataset_is_unpacked(receiver: PodReceiver, tmp_path: Path) -> None:
-    plain, receiver.dataset = receiver.dataset, gzip.compress(receiver.dataset)
-    path = fetch(receiver, tmp_path, filename="data.jsonl.gz")
+@pytest.mark.parametrize(("suffix", "packing", "pack"), [(".gz", "gzip", gzipped), (".zst", "zstd", zstd)])
+def test_a_packed_dataset_is_unpacked(
+    receiver: PodReceiver, tmp_path: Path, suffix: str, packing: str, pack: Callable[[bytes], bytes]
+) -> None:
+    plain, receiver.dataset = receiver.dataset, pack(receiver.dataset)
+    path = fetch(receiver, tmp_path, filename=f"data.jsonl{suffix}")
     assert (path.name, path.read_bytes()) == ("data.jsonl", plain)
     receiver.dataset = receiver.dataset[:-9]
-    with pytest.raises(DatasetUnreadable, match="gzip"):
-        fetch(receiver, tmp_path / "cut", filename="data.jsonl.gz")
+    with pytest.raises(DatasetUnreadable, match=packing):
+        fetch(receiver, tmp_path / "cut", filename=f"data.jsonl{suffix}")
 
 
 def test_wrong_bytes_are_fetched_twice_and_then_refused(receiver: PodReceiver, tmp_path: Path) -> None:
