@@ -52,7 +52,7 @@ PATTERNS: tuple[Pattern, ...] = (
 # is for letters that need no escape and have one: it may hide any of the others.
 _HINTS: tuple[tuple[bytes, re.Pattern[bytes]], ...] = (
     (b"@", re.compile(rb"@(?<=[\w.+-]@)(?=[A-Za-z0-9-]{1,63}\.)")),
-    (b"-", re.compile(rb"-(?:(?<=sk-)|(?<=glpat-)|(?<=xox[abeoprs]-)|(?<=-----)BEGIN )")),
+    (b"-", re.compile(rb"-(?:(?<=sk-)(?=[\w-]{20})|(?<=glpat-)|(?<=xox[abeoprs]-)|(?<=-----)BEGIN )")),
     (b"_", re.compile(rb"_(?:(?<=gh[pousr]_)|(?<=github_)pat_|(?<=k_)live_|(?<=hf_)|(?<=npm_))")),
     (b"I", re.compile(rb"I(?:(?<=A[KS]I)A|(?<=AI)za)")),
     (b"J", re.compile(rb"J(?<=eyJ)")),
