@@ -1,12 +1,11 @@
 """A pod as a process: from the download to the exit report, and every way to end."""
 
-import gzip
 import hashlib
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,6 +16,7 @@ from starlette.responses import Response, StreamingResponse
 from stoker_trainer.download import download_dataset
 from stoker_trainer.errors import ArtifactUploadFailed, DatasetChecksumMismatch, DatasetUnreadable
 from stoker_trainer.upload import upload_folder
+from tests.support.corpus.writing import gzipped, zstd
 from tests.support.pod_receiver import DOWNLOAD_TOKEN, TOKEN, PodReceiver, wait_until
 from tests.support.tiny_run import config_json
 

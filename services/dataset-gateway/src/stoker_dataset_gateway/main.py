@@ -13,10 +13,12 @@ from fastapi import FastAPI
 from stoker_dataset_gateway.artifacts.endpoints import artifact_routes
 from stoker_dataset_gateway.artifacts.service import ArtifactRules, ArtifactService
 from stoker_dataset_gateway.artifacts.subscribers import answer_artifacts
+from stoker_dataset_gateway.checking.checker import Checker
 from stoker_dataset_gateway.datasets.service import DatasetService
 from stoker_dataset_gateway.datasets.subscribers import answer_datasets
 from stoker_dataset_gateway.downloads.endpoints import download_routes
 from stoker_dataset_gateway.downloads.service import DownloadService
+from stoker_dataset_gateway.lengths.service import LengthService
 from stoker_dataset_gateway.objects.service import ObjectWriter
 from stoker_dataset_gateway.settings import Settings
 from stoker_dataset_gateway.storage import ObjectStore
@@ -49,6 +51,7 @@ class Parts:
     bus: Bus
     relay: Relay
     sweeper: Sweeper
+    checker: Checker
 
 
 def run(settings: Settings) -> None:
@@ -70,7 +73,8 @@ def build_application(settings: Settings, *, clock: Clock | None = None) -> Fast
     relay = Relay(database, bus.publisher, clock=clock)
     writer = ObjectWriter(database, store, clock=clock, lease=settings.write_lease)
     sweeper = Sweeper(database, writer, clock=clock, every=settings.sweep_every, keep_expired=settings.keep_expired)
-    parts = Parts(database, store, bus, relay, sweeper)
+    checker = Checker(limits=settings.check_limits, processes=settings.check_processes)
+    parts = Parts(database, store, bus, relay, sweeper, checker)
     application = create_application(
         title="Stoker dataset gateway",
         description=_DESCRIPTION,
@@ -95,7 +99,8 @@ def _connect(application: FastAPI, parts: Parts, writer: ObjectWriter, *, clock:
     artifact_rules = ArtifactRules(public_url=public_url, download_lifetime=settings.download_lifetime)
     artifacts = ArtifactService(database, writer, tokens, clock=clock, rules=artifact_rules, wake_relay=wake_relay)
     answer_uploads(bus, uploads)
-    answer_datasets(bus, DatasetService(database))
+    lengths = LengthService(database, parts.checker, address=settings.store_address, rules=settings.counting_rules)
+    answer_datasets(bus, DatasetService(database), lengths)
     answer_tokens(bus, tokens)
     answer_artifacts(bus, artifacts)
     idle_timeout = settings.idle_timeout
@@ -124,6 +129,7 @@ def _lifespan(parts: Parts) -> Callable[[FastAPI], AbstractAsyncContextManager[N
                 task.cancel()
             await asyncio.gather(*running, return_exceptions=True)
             await parts.bus.stop()
+            await parts.checker.close()
             await parts.database.close()
 
     return lifespan
