@@ -116,10 +116,11 @@ def test_trl_alone_trains_on_what_is_good(name: str, gym: Gym) -> None:
 @pytest.mark.parametrize("case", [case for case in BAD if case.trl], ids=str)
 def test_where_the_check_is_stricter_than_trl(case: Case, gym: Gym) -> None:
     """The corpus says which faults TRL finds by itself and which it trains on; both must be as it says."""
+    reason = ""
     try:
         step = gym.train_with_trl_alone(case)
-    except Exception:  # noqa: BLE001 - TRL and datasets raise whatever falls over first
-        found = "refuses"
+    except Exception as error:  # noqa: BLE001 - TRL and datasets raise whatever falls over first
+        found, reason = "refuses", repr(error)
     else:
         found = "accepts" if step.rows else "refuses"
-    assert found == case.trl
+    assert found == case.trl, reason
