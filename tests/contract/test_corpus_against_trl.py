@@ -2,11 +2,14 @@
 
 import gc
 import os
+import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from stoker_dataset_gateway.checking import CheckResult, check_file
+from stoker_dataset_gateway.checking.rules import RULES
 from stoker_trainer.errors import DatasetMethodMismatch, DatasetUnreadable
 from tests.support.corpus import CORPUS, Case
 from tests.support.corpus.training import SFT_FORMATS, Gym
@@ -14,8 +17,11 @@ from tests.support.tiny_model import build_tiny_model
 
 GOOD = [case for case in CORPUS if case.is_good]
 BAD = [case for case in CORPUS if not case.is_good]
+PAGE = Path(__file__).parents[2] / "docs" / "datasets.md"
 TRAINABLE_BY_HAND = {
     "one row": "nothing needs to be held out when somebody trains by hand",
+    "line above the limit": "limits are settings of the gateway",
+    "archive above the limit": "limits are settings of the gateway",
 }
 """Files that only the gateway refuses, since what is wrong with them does not make a bad model."""
 
@@ -43,7 +49,23 @@ def gym(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gym]:
 
 def checked(case: Case) -> CheckResult:
     blocks = (case.content[start : start + 1000] for start in range(0, len(case.content), 1000))
-    return check_file(blocks, case.filename, is_converted=case.is_converted_if_possible)
+    return check_file(blocks, case.filename, limits=case.limits, is_converted=case.is_converted_if_possible)
+
+
+def test_names_of_cases_are_unique() -> None:
+    names = [case.name for case in CORPUS]
+    assert len(names) == len(set(names))
+
+
+def test_every_rule_has_a_case() -> None:
+    shown = {code for case in CORPUS for code in case.faults | case.warnings}
+    assert shown == {code.value for code in RULES} - {"check_failed"}  # no file brings that about by its content
+
+
+def test_the_page_tells_where_the_check_is_stricter_than_trl() -> None:
+    stricter = {code for case in CORPUS if case.trl == "accepts" for code in case.faults}
+    _, _, section = PAGE.read_text().partition("## Where the check is stricter than TRL\n")
+    assert set(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)) == stricter
 
 
 @pytest.mark.parametrize("case", GOOD, ids=str)
@@ -94,10 +116,11 @@ def test_trl_alone_trains_on_what_is_good(name: str, gym: Gym) -> None:
 @pytest.mark.parametrize("case", [case for case in BAD if case.trl], ids=str)
 def test_where_the_check_is_stricter_than_trl(case: Case, gym: Gym) -> None:
     """The corpus says which faults TRL finds by itself and which it trains on; both must be as it says."""
+    reason = ""
     try:
         step = gym.train_with_trl_alone(case)
-    except Exception:  # noqa: BLE001 - TRL and datasets raise whatever falls over first
-        found = "refuses"
+    except Exception as error:  # noqa: BLE001 - TRL and datasets raise whatever falls over first
+        found, reason = "refuses", repr(error)
     else:
         found = "accepts" if step.rows else "refuses"
-    assert found == case.trl
+    assert found == case.trl, reason

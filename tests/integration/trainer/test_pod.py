@@ -1,12 +1,11 @@
 """A pod as a process: from the download to the exit report, and every way to end."""
 
-import gzip
 import hashlib
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,6 +16,7 @@ from starlette.responses import Response, StreamingResponse
 from stoker_trainer.download import download_dataset
 from stoker_trainer.errors import ArtifactUploadFailed, DatasetChecksumMismatch, DatasetUnreadable
 from stoker_trainer.upload import upload_folder
+from tests.support.corpus.writing import gzipped, zstd
 from tests.support.pod_receiver import DOWNLOAD_TOKEN, TOKEN, PodReceiver, wait_until
 from tests.support.tiny_run import config_json
 
@@ -198,13 +198,16 @@ def test_a_broken_download_goes_on_where_it_broke(receiver: PodReceiver, tmp_pat
     assert ranges == [None, "bytes=2000-"]
 
 
-def test_a_gzipped_dataset_is_unpacked(receiver: PodReceiver, tmp_path: Path) -> None:
-    plain, receiver.dataset = receiver.dataset, gzip.compress(receiver.dataset)
-    path = fetch(receiver, tmp_path, filename="data.jsonl.gz")
+@pytest.mark.parametrize(("suffix", "packing", "pack"), [(".gz", "gzip", gzipped), (".zst", "zstd", zstd)])
+def test_a_packed_dataset_is_unpacked(
+    receiver: PodReceiver, tmp_path: Path, suffix: str, packing: str, pack: Callable[[bytes], bytes]
+) -> None:
+    plain, receiver.dataset = receiver.dataset, pack(receiver.dataset)
+    path = fetch(receiver, tmp_path, filename=f"data.jsonl{suffix}")
     assert (path.name, path.read_bytes()) == ("data.jsonl", plain)
     receiver.dataset = receiver.dataset[:-9]
-    with pytest.raises(DatasetUnreadable, match="gzip"):
-        fetch(receiver, tmp_path / "cut", filename="data.jsonl.gz")
+    with pytest.raises(DatasetUnreadable, match=packing):
+        fetch(receiver, tmp_path / "cut", filename=f"data.jsonl{suffix}")
 
 
 def test_wrong_bytes_are_fetched_twice_and_then_refused(receiver: PodReceiver, tmp_path: Path) -> None:

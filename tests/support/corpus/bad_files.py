@@ -2,10 +2,12 @@
 
 import io
 import json
+from dataclasses import replace
 
 import pyarrow as pa
 from pyarrow import parquet
 
+from stoker_dataset_gateway.checking import CheckLimits
 from tests.support.corpus.case import Case, bad_file
 from tests.support.corpus.good_files import BOM, PAIRS
 from tests.support.corpus.writing import (
@@ -154,4 +156,14 @@ FOREIGN = [
     bad_file("excel", "data.jsonl", b"PK\x03\x04" + bytes(60), faults="unsupported_file"),
     bad_file("bzip2", "data.jsonl.bz2", b"BZh9" + bytes(60), faults="unsupported_file"),
 ]
-BAD_FILES: list[Case] = [*PACKED, *TABLES, *CSV, *JSON, *FOREIGN]
+LIMITS = [
+    replace(
+        bad_file("line above the limit", "data.jsonl", LINES, faults="line_too_long"),
+        limits=CheckLimits(line_bytes=20),
+    ),
+    replace(
+        bad_file("archive above the limit", "data.jsonl.gz", gzipped(LINES), faults="unpacked_too_large"),
+        limits=CheckLimits(unpacked_bytes=20),
+    ),
+]
+BAD_FILES: list[Case] = [*PACKED, *TABLES, *CSV, *JSON, *FOREIGN, *LIMITS]

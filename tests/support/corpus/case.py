@@ -1,8 +1,9 @@
 """One file of the corpus, and what becomes of it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from stoker_dataset_gateway.checking import CheckLimits
 from tests.support.corpus.writing import Rows, json_lines
 
 
@@ -26,6 +27,7 @@ class Case:
     trl: Literal["trains", "refuses", "accepts"] | None = "trains"
     why: str = ""
     is_converted_if_possible: bool = True
+    limits: CheckLimits = field(default_factory=CheckLimits)
     warnings: frozenset[str] = frozenset()
 
     @property

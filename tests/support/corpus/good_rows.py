@@ -36,6 +36,8 @@ MESSAGES = [
     ),
     good("assistant alone", "messages", [{"messages": [answer]} for answer in ANSWERS], warns="assistant_first"),
     good("all rows alike", "messages", CHATS[:1] * 4, warns="leakage"),
+    good("key of a cloud", "messages", chat(user("my key is AKIA" + "Q7" * 8)), warns="secret"),
+    good("private key", "messages", chat(user("-----BEGIN " + "RSA PRIVATE KEY-----\nMII")), warns="private_key"),
     good("e-mail address", "messages", chat(user("ann@example.org")), warns="email_address"),
 ]
 PROMPT_COMPLETION = [

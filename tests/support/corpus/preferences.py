@@ -170,7 +170,7 @@ BAD = [
         faults="empty_text",
     ),
     bad(
-        "prompt that ends with the assistant",
+        "prompt alone that ends with the assistant",
         "prompt_only",
         [{"prompt": [user("a"), assistant("b")]}] * 2,
         faults="prompt_end",

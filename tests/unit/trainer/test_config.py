@@ -29,6 +29,11 @@ def test_defaults_are_those_of_the_recipe() -> None:
         ({"optimiser": {"learning_rat": 1e-4}}, "optimiser.learning_rat"),
         ({"optimiser": {"learning_rate": -1}}, "optimiser.learning_rate"),
         ({"data": {"format": "dpo"}}, "data.format"),
+        ({"data": {"format": "preference"}}, "method sft cannot learn from preference rows"),
+        (
+            {"data": {"format": "text", "conversion": "sharegpt"}},
+            "data: .*conversion sharegpt makes messages, not text",
+        ),
         ({"schema_version": 2}, "schema_version"),
         ({"batch": {"packing": True, "max_length": 32}}, "batch.packing"),
     ],

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stoker_trainer.config import DataFormatName, HeldOutConfig
-from stoker_trainer.data import check_rows, split_indices
+from stoker_trainer.config import CONVERSION_FORMATS, ConversionName, DataFormatName, HeldOutConfig
+from stoker_trainer.data import check_rows, clean_rows, split_indices
 from stoker_trainer.errors import DatasetMethodMismatch, DatasetUnreadable
 
 GOOD = {"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]}
@@ -113,6 +113,47 @@ def test_a_cut_gzip_file_is_refused(tmp_path: Path) -> None:
 def test_other_file_forms_are_read(tmp_path: Path, name: str, content: bytes) -> None:
     (tmp_path / name).write_bytes(content)
     assert check_rows(tmp_path / name, data_format="prompt_completion").rows == 2
+
+
+@pytest.mark.parametrize(
+    ("row", "conversion", "becomes"),
+    [
+        (
+            {"conversations": [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}], "id": 1},
+            "sharegpt",
+            {"messages": [turn("user", "a"), turn("assistant", "b")]},
+        ),
+        ({"instruction": "a", "input": "b", "output": "c"}, "alpaca", {"prompt": "a\n\nb", "completion": "c"}),
+        ({"instruction": "a", "input": "", "output": "c"}, "alpaca", {"prompt": "a", "completion": "c"}),
+        ({"query": "a", "response": "b"}, "text_pairs", {"prompt": "a", "completion": "b"}),
+    ],
+)
+def test_rows_of_other_shapes_are_converted(
+    tmp_path: Path, row: dict[str, Any], conversion: ConversionName, becomes: dict[str, Any]
+) -> None:
+    data_format = CONVERSION_FORMATS[conversion]
+    path = tmp_path / "data.jsonl"
+    path.write_text(json.dumps(row) + "\n")
+    assert check_rows(path, data_format=data_format, conversion=conversion).rows == 1
+    assert list(clean_rows(str(path), data_format, conversion, "")) == [becomes]
+
+
+@pytest.mark.parametrize(
+    ("row", "conversion", "says"),
+    [
+        ({"conversations": [{"from": "bing", "value": "a"}]}, "sharegpt", r"conversations\[0\].from must be one of"),
+        ({"instruction": "a", "output": "b", "history": [["c"]]}, "alpaca", "would lose the column history"),
+        ({"messages": []}, "sharegpt", "conversations missing"),
+        ({"question": ["a"], "answer": "b"}, "text_pairs", "question must be text"),
+    ],
+)
+def test_what_cannot_be_converted_is_named(
+    tmp_path: Path, row: dict[str, Any], conversion: ConversionName, says: str
+) -> None:
+    path = tmp_path / "data.jsonl"
+    path.write_text(json.dumps(row) + "\n")
+    with pytest.raises(DatasetMethodMismatch, match=f"line 1: .*{says}"):
+        check_rows(path, data_format=CONVERSION_FORMATS[conversion], conversion=conversion)
 
 
 def test_a_last_turn_of_the_user_is_worth_a_note(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from stoker_dataset_gateway.datasets.service import DatasetService
 from stoker_dataset_gateway.datasets.subscribers import answer_datasets
 from stoker_dataset_gateway.downloads.endpoints import download_routes
 from stoker_dataset_gateway.downloads.service import DownloadService
+from stoker_dataset_gateway.lengths.service import LengthService
 from stoker_dataset_gateway.objects.service import ObjectWriter
 from stoker_dataset_gateway.settings import Settings
 from stoker_dataset_gateway.storage import ObjectStore
@@ -59,6 +60,7 @@ class Parts:
     verdicts: Verdicts
     checks: CheckRunner
     sweeper: Sweeper
+    checker: Checker
 
 
 def run(settings: Settings) -> None:
@@ -97,7 +99,8 @@ def _parts(settings: Settings, clock: Clock) -> Parts:
     writer = ObjectWriter(database, store, clock=clock, lease=settings.write_lease)
     news = News()
     verdicts = Verdicts(database, Remains(writer), clock=clock, wake_relay=relay.wake, news=news)
-    checker = Checker(limits=settings.check_limits, processes=settings.checks_at_once)
+    # One more than checks: a plan that asks for token counts must not wait for a file of hours.
+    checker = Checker(limits=settings.check_limits, processes=settings.checks_at_once + 1)
     check_rules = CheckRules(
         address=settings.store_address, lease=settings.upload_lease, at_once=settings.checks_at_once
     )
@@ -105,7 +108,7 @@ def _parts(settings: Settings, clock: Clock) -> Parts:
     sweeper = Sweeper(
         database, writer, verdicts, clock=clock, every=settings.sweep_every, keep_expired=settings.keep_expired
     )
-    return Parts(database, store, bus, relay, writer, news, verdicts, checks, sweeper)
+    return Parts(database, store, bus, relay, writer, news, verdicts, checks, sweeper, checker)
 
 
 def _uploads(parts: Parts, *, clock: Clock, settings: Settings, public_url: str) -> UploadService:
@@ -131,7 +134,8 @@ def _connect(application: FastAPI, parts: Parts, *, clock: Clock, settings: Sett
         database, parts.writer, tokens, clock=clock, rules=artifact_rules, wake_relay=wake_relay
     )
     answer_uploads(bus, uploads)
-    answer_datasets(bus, DatasetService(database))
+    lengths = LengthService(database, parts.checker, address=settings.store_address, rules=settings.counting_rules)
+    answer_datasets(bus, DatasetService(database), lengths)
     answer_tokens(bus, tokens)
     answer_artifacts(bus, artifacts)
     idle_timeout = settings.idle_timeout
@@ -160,6 +164,7 @@ def _lifespan(parts: Parts) -> Callable[[FastAPI], AbstractAsyncContextManager[N
                 task.cancel()
             await asyncio.gather(*running, return_exceptions=True)
             await parts.bus.stop()
+            await parts.checker.close()
             await parts.database.close()
 
     return lifespan

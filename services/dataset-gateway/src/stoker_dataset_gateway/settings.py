@@ -1,6 +1,7 @@
 """`STOKER_DATASET_GATEWAY_*`."""
 
 from datetime import timedelta
+from pathlib import Path
 from typing import Annotated
 
 from annotated_types import Gt
@@ -8,6 +9,7 @@ from pydantic import Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 
 from stoker_dataset_gateway.checking import CheckLimits
+from stoker_dataset_gateway.lengths.service import CountingRules
 from stoker_dataset_gateway.storage import StoreAddress
 from stoker_shared.settings import ServiceSettings
 
@@ -32,9 +34,12 @@ class Settings(ServiceSettings):
     max_unpacked_bytes: int = Field(default=200 * 10**9, ge=1)
     max_listed_faults: int = Field(default=100, ge=1, le=500, description="all of them travel in one message")
     max_listed_warnings: int = Field(default=50, ge=1, le=250, description="as max_listed_faults")
-    check_processes: int = Field(default=2, ge=1, le=64)
     check_memory_bytes: int = Field(default=4 * 2**30, ge=2**30, description="address space of one such process")
     check_silence: Lifetime = timedelta(minutes=5)
+    count_most_rows: int = Field(default=50_000, ge=1, description="rows whose tokens are counted, evenly spaced")
+    count_most_bytes: int = Field(default=2 * 10**9, ge=2**20)
+    count_within: Lifetime = timedelta(seconds=30)
+    model_root: Path | None = Field(default=None, description="tokenizers are read only below it; any folder if unset")
 
     upload_lifetime: Lifetime = timedelta(hours=24)
     download_lifetime: Lifetime = timedelta(hours=2)
@@ -58,6 +63,16 @@ class Settings(ServiceSettings):
             bucket=self.s3_bucket,
             region=self.s3_region,
             is_secure=self.s3_secure,
+        )
+
+    @property
+    def counting_rules(self) -> CountingRules:
+        """Bounds of counting tokens."""
+        return CountingRules(
+            most_rows=self.count_most_rows,
+            most_bytes=self.count_most_bytes,
+            within=self.count_within,
+            model_root=self.model_root,
         )
 
     @property

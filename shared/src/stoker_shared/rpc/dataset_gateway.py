@@ -129,6 +129,36 @@ class DescribeDataset(Message):
     dataset_version_id: Identifier
 
 
+class MeasureTokens(Message):
+    """Ask how long the rows of a stored version are in tokens of a base model; those above `max_length` are cut.
+
+    `name_or_path` is the recipe's; only a folder that the gateway can read gives exact figures.
+    """
+
+    owner: str
+    dataset_version_id: Identifier
+    name_or_path: str
+    max_length: int = Field(ge=1)
+
+
+class TokenStatistics(Message):
+    """Tokens a row. `truncated_share` is None if only an estimate says that some rows may be too long.
+
+    `is_exact` tells whether the model's own tokenizer counted; `basis` says by what else, and on which rows.
+    """
+
+    rows: int
+    rows_measured: int
+    tokens_p50: int
+    tokens_p95: int
+    tokens_max: int
+    tokens_total: int = Field(description="Of all rows; scaled up if not all were measured")
+    truncated_share: float | None = Field(default=None, ge=0, le=1)
+    is_exact: bool
+    basis: str
+    rendered_sample: str = Field(default="", description="The first row as the chat template writes it")
+
+
 class ListDatasets(Message):
     """Ask for the newest versions of an owner."""
 
@@ -226,4 +256,8 @@ REVOKE = Rpc(SERVICE, "revoke", RevokeAttempt, Empty, callers=("deployer",), tim
 LIST_ARTIFACTS = Rpc(SERVICE, "list_artifacts", ListArtifacts, ArtifactList, callers=("api", "deployer"))
 OPEN_ARTIFACT = Rpc(SERVICE, "open_artifact", OpenArtifact, ArtifactOpened, callers=("api",))
 
-DATASET_GATEWAY = (OPEN_UPLOAD, DESCRIBE, LIST, MINT, REVOKE, LIST_ARTIFACTS, OPEN_ARTIFACT)
+TOKEN_STATISTICS = Rpc(
+    SERVICE, "token_statistics", MeasureTokens, TokenStatistics, callers=("api",), timeout=timedelta(seconds=40)
+)
+
+DATASET_GATEWAY = (OPEN_UPLOAD, DESCRIBE, LIST, TOKEN_STATISTICS, MINT, REVOKE, LIST_ARTIFACTS, OPEN_ARTIFACT)

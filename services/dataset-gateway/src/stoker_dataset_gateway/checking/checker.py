@@ -9,17 +9,28 @@ import asyncio
 import multiprocessing
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import timedelta
 from multiprocessing.context import SpawnProcess
 
 from anyio import to_thread
 
-from stoker_dataset_gateway.checking.child import Failed, Finished, Progress, Refused, Report, StoredFile, serve_checks
+from stoker_dataset_gateway.checking.child import (
+    Failed,
+    Finished,
+    Progress,
+    Refused,
+    Report,
+    StoredFile,
+    TokenJob,
+    serve_checks,
+)
 from stoker_dataset_gateway.checking.limits import CheckLimits
 from stoker_dataset_gateway.checking.result import CheckResult, check_failed
 from stoker_dataset_gateway.errors import ChecksumMismatch, ObjectMissing, StoreUnavailable
+from stoker_dataset_gateway.lengths.counting import TokenFigures
 from stoker_shared.logging import get_logger
 
-__all__ = ["Checker", "StoredFile"]
+__all__ = ["Checker", "StoredFile", "TokenJob"]
 
 logger = get_logger(__name__)
 
@@ -54,11 +65,29 @@ class Checker:
             reason = ""
             for attempt in range(1, _TRIES + 1):
                 try:
-                    return await self._check_once(file, progress)
+                    result = await self._once(file, file, progress)
                 except _ChildLost as lost:
                     reason = str(lost)
                     logger.warning("a check was lost", key=file.key, attempt=attempt, reason=reason)
+                else:
+                    assert isinstance(result, CheckResult)  # noqa: S101 - what a file is answered with
+                    return result
             return check_failed(reason)
+
+    async def count_tokens(self, job: TokenJob, *, within: timedelta) -> TokenFigures | None:
+        """Count tokens in a child; None if that failed or took longer.
+
+        Raises:
+            ObjectMissing, StoreUnavailable: the bytes could not be read.
+        """
+        try:
+            async with asyncio.timeout(within.total_seconds()), self._room:
+                figures = await self._once(job, job.file, None)
+        except (TimeoutError, _ChildLost) as lost:
+            logger.warning("tokens were not counted", key=job.file.key, reason=str(lost) or "took too long")
+            return None
+        assert isinstance(figures, TokenFigures)  # noqa: S101 - what a token job is answered with
+        return figures
 
     async def close(self) -> None:
         """End all processes. Cancel checks that still run before."""
@@ -67,11 +96,14 @@ class Checker:
         self._idle, self._busy = [], set()
         await asyncio.gather(*(to_thread.run_sync(child.kill) for child in children))
 
-    async def _check_once(self, file: StoredFile, progress: Callable[[int], None] | None) -> CheckResult:
+    async def _once(
+        self, job: StoredFile | TokenJob, file: StoredFile, progress: Callable[[int], None] | None
+    ) -> CheckResult | TokenFigures:
         child = self._idle.pop() if self._idle else await to_thread.run_sync(_Child, self._limits)
         self._busy.add(child)
         is_reusable = False
         try:
+            child.send(job)
             result = await self._converse(child, file, progress)
             is_reusable = True
         except (ChecksumMismatch, ObjectMissing, StoreUnavailable):
@@ -86,8 +118,9 @@ class Checker:
                 await asyncio.shield(to_thread.run_sync(child.kill))
         return result
 
-    async def _converse(self, child: "_Child", file: StoredFile, progress: Callable[[int], None] | None) -> CheckResult:
-        child.send(file)
+    async def _converse(
+        self, child: "_Child", file: StoredFile, progress: Callable[[int], None] | None
+    ) -> CheckResult | TokenFigures:
         while True:
             report = await child.receive(self._limits.silence.total_seconds())
             if isinstance(report, Progress):
@@ -122,10 +155,10 @@ class _Child:
         """Its number."""
         return self._process.pid
 
-    def send(self, file: StoredFile) -> None:
+    def send(self, job: StoredFile | TokenJob) -> None:
         """Give it a job."""
         try:
-            self._pipe.send(file)
+            self._pipe.send(job)
         except OSError as error:
             raise _ChildLost(f"the process could not be reached: {error}") from error
 

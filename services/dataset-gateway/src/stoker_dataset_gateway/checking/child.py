@@ -21,6 +21,7 @@ from urllib3.exceptions import HTTPError
 from stoker_dataset_gateway.checking.file_check import check_file
 from stoker_dataset_gateway.checking.limits import CheckLimits
 from stoker_dataset_gateway.checking.result import CheckResult
+from stoker_dataset_gateway.lengths.counting import TokenFigures, TokenRequest, count_tokens
 from stoker_dataset_gateway.storage import StoreAddress
 
 _BLOCK_BYTES = 2**20
@@ -43,6 +44,14 @@ class StoredFile:
 
 
 @dataclass(frozen=True, slots=True)
+class TokenJob:
+    """Rows of a stored file are to be counted in tokens."""
+
+    file: StoredFile
+    request: TokenRequest
+
+
+@dataclass(frozen=True, slots=True)
 class Progress:
     """Still working."""
 
@@ -53,7 +62,7 @@ class Progress:
 class Finished:
     """The check has a result, good or bad."""
 
-    result: CheckResult
+    result: CheckResult | TokenFigures
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,29 +90,18 @@ def serve_checks(pipe: Connection, limits: CheckLimits) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (limits.memory_bytes, limits.memory_bytes))
     while True:
         try:
-            file: StoredFile = pipe.recv()
+            job: StoredFile | TokenJob = pipe.recv()
         except EOFError:
             return
         try:
-            pipe.send(_checked(file, limits, pipe))
+            pipe.send(_done(job, limits, pipe))
         except BrokenPipeError:
             return
 
 
-def _checked(file: StoredFile, limits: CheckLimits, pipe: Connection) -> Report:
+def _done(job: StoredFile | TokenJob, limits: CheckLimits, pipe: Connection) -> Report:
     try:
-        with _StoreStream(file, lambda read: pipe.send(Progress(read))) as stream:
-            blocks = stream.blocks()
-            result = check_file(
-                blocks,
-                file.filename,
-                limits=limits,
-                is_converted=file.is_converted_if_possible,
-                pulse=stream.tell,
-            )
-            for _ in blocks:  # a check that gave up early leaves the rest, but the checksum is of all
-                stream.tell()
-            received = stream.sha256()
+        return _measured(job, limits, pipe) if isinstance(job, TokenJob) else _checked(job, limits, pipe)
     except S3Error as error:
         kind: Literal["missing", "store"] = "missing" if error.code in _MISSING else "store"
         return Refused(kind, str(error.code))
@@ -114,6 +112,26 @@ def _checked(file: StoredFile, limits: CheckLimits, pipe: Connection) -> Report:
     except Exception as error:  # noqa: BLE001 - whatever a stranger's file brings about must not end as silence
         traceback.print_exc()
         return Failed(f"{type(error).__name__}")
+
+
+def _measured(job: TokenJob, limits: CheckLimits, pipe: Connection) -> Report:
+    with _StoreStream(job.file, lambda read: pipe.send(Progress(read))) as stream:
+        return Finished(count_tokens(stream.blocks(), job.file.filename, job.request, limits=limits))
+
+
+def _checked(file: StoredFile, limits: CheckLimits, pipe: Connection) -> Report:
+    with _StoreStream(file, lambda read: pipe.send(Progress(read))) as stream:
+        blocks = stream.blocks()
+        result = check_file(
+            blocks,
+            file.filename,
+            limits=limits,
+            is_converted=file.is_converted_if_possible,
+            pulse=stream.tell,
+        )
+        for _ in blocks:  # a check that gave up early leaves the rest, but the checksum is of all
+            stream.tell()
+        received = stream.sha256()
     if received != (file.sha256, file.size_bytes):
         return Refused("checksum", f"{received[1]} bytes with SHA-256 {received[0]}")
     return Finished(result)

@@ -5,28 +5,39 @@ this way may be too strict, but never says yes where the other says no (a proper
 """
 
 import math
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
-import xxhash
 
 from stoker_dataset_gateway.checking.formats import LOST_BY_CONVERSION, SHAREGPT_ROLES, Layout
-from stoker_dataset_gateway.checking.ledger import NO_PROMPT
+from stoker_dataset_gateway.checking.ledger import prompt_hash_of
 from stoker_dataset_gateway.checking.rules import ROLES
 from stoker_dataset_gateway.checking.turn_order import last_answer, order_faults
 from stoker_shared.recipe import Conversion, DataFormat
 
-Measured = tuple[int, int, bool | None]
-"""Characters, hash of the prompt (0: none), label."""
+
+class Measured(NamedTuple):
+    """A row that is right, if also its quotes are as many as what was decoded accounts for (`without_twice`).
+
+    `quotes` is how many there must be beside those in `text`, which is all texts in one.
+    """
+
+    characters: int
+    prompt: int
+    label: bool | None
+    quotes: int
+    text: str
+
 
 Measure = Callable[[bytes], Measured | None]
 
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError)
-_QUOTE_ESCAPED = b"\\u0022"
 _KNOWN_ORDERS = 10_000
 _DEEPEST = 20
 _LARGEST = 2**63
+_ESCAPED_IN_JSON = re.compile(r'["\\\x00-\x1f]')
 
 
 class Signature(NamedTuple):
@@ -40,15 +51,22 @@ class Signature(NamedTuple):
 def signature_of(values: dict[str, Any], layout: Layout) -> Signature | None:
     """The signature of a good row, None if rows like this one have no short way."""
     columns = frozenset(values) - frozenset(layout.columns)
+    if not _can_be_fields(columns):
+        return None
     if layout.conversion is not None and not columns.isdisjoint(LOST_BY_CONVERSION):
         return None
     if layout.data_format is DataFormat.MESSAGES:
         keys, *others = {frozenset(turn) for turn in values[layout.columns[0]]}
-        is_plain = not others and "tool_calls" not in keys
+        is_plain = not others and "tool_calls" not in keys and _can_be_fields(keys)
         return Signature(layout, columns, keys - set(_turn_names(layout))) if is_plain else None
     if all(isinstance(values[column], str | bool) for column in layout.columns):
         return Signature(layout, columns, frozenset())
     return None
+
+
+def _can_be_fields(names: Iterable[str]) -> bool:
+    """msgspec compares names as they stand in JSON and so takes none that is written with an escape."""
+    return not any(_ESCAPED_IN_JSON.search(name) for name in names)
 
 
 def measure_for(signature: Signature) -> Measure | None:
@@ -60,6 +78,22 @@ def measure_for(signature: Signature) -> Measure | None:
     return _measure_texts(signature)
 
 
+def without_twice(rows: Sequence[bytes], measured: list[Measured | None]) -> list[Measured | None]:
+    """Those of the measured rows in which no key stands twice in an object; None for the others.
+
+    The decoder takes the last of two keys without a word, but then there are more quotes than what was decoded accounts
+    for. Good only for rows without `\\u0022`, the one way to write a quote without a quote.
+    """
+    found = [(raw, one) for raw, one in zip(rows, measured, strict=True) if one]
+    quotes = sum(one.quotes for _, one in found) + "".join([one.text for _, one in found]).count('"')
+    if b"".join([raw for raw, _ in found]).count(b'"') == quotes:
+        return measured
+    return [
+        one if one and raw.count(b'"') == one.quotes + one.text.count('"') else None
+        for raw, one in zip(rows, measured, strict=True)
+    ]
+
+
 def _turn_names(layout: Layout) -> tuple[str, str]:
     return ("from", "value") if layout.conversion is Conversion.SHAREGPT else ("role", "content")
 
@@ -67,7 +101,7 @@ def _turn_names(layout: Layout) -> tuple[str, str]:
 def _measure_messages(signature: Signature) -> Measure:
     names = _turn_names(signature.layout)
     is_sharegpt = signature.layout.conversion is Conversion.SHAREGPT
-    role_names = SHAREGPT_ROLES if is_sharegpt else {role: role for role in ROLES}
+    role_names: dict[str, str] = SHAREGPT_ROLES if is_sharegpt else {role: role for role in ROLES}
     turn = _struct("Turn", dict.fromkeys(names, str), signature.turn_keys)
     row = _struct("Row", {signature.layout.columns[0]: list[turn]}, signature.columns)  # type: ignore[valid-type]
     decode = msgspec.json.Decoder(row).decode
@@ -75,7 +109,7 @@ def _measure_messages(signature: Signature) -> Measure:
     turn_quotes = 2 * (4 + len(signature.turn_keys))
     turn_extras, row_extras = _extras(signature.turn_keys, 2), _extras(signature.columns, 1)
     orders: dict[tuple[str, ...], int | None] = {}
-    join, digest = "\x1f".join, xxhash.xxh3_64_intdigest
+    join = "\x1f".join
 
     def measure(raw: bytes) -> Measured | None:
         try:
@@ -92,18 +126,14 @@ def _measure_messages(signature: Signature) -> Measure:
             if not content or content.isspace():
                 return None
         whole = join(contents)
-        quotes = key_quotes + turn_quotes * len(turns) + whole.count('"')
+        quotes = key_quotes + turn_quotes * len(turns)
         if turn_extras or row_extras:
             extra = _quotes_of_extras(values, row_extras)
             extras = [extra, *(_quotes_of_extras(turn, turn_extras) for turn in turns)] if turn_extras else [extra]
             if None in extras:
                 return None
             quotes += sum(extras)  # type: ignore[arg-type]
-        # With a key that stands twice there are more quotes than what was decoded accounts for.
-        if raw.count(b'"') != quotes or _QUOTE_ESCAPED in raw:
-            return None
-        prompt = (digest(join(contents[:answer]).encode()) or 1) if answer else NO_PROMPT
-        return len(whole) - len(contents) + 1, prompt, None
+        return Measured(len(whole) - len(contents) + 1, prompt_hash_of(contents[:answer]), None, quotes, whole)
 
     return measure
 
@@ -133,11 +163,11 @@ def _measure_texts(signature: Signature) -> Measure:
             return None
         whole = "\x1f".join(contents)
         extra = _quotes_of_extras(values, extras)
-        if extra is None or raw.count(b'"') != key_quotes + extra + whole.count('"') or _QUOTE_ESCAPED in raw:
+        if extra is None:
             return None
-        asked = [content for content in contents[:prompts] if content]
-        prompt = (xxhash.xxh3_64_intdigest("\x1f".join(asked).encode()) or 1) if asked else NO_PROMPT
-        return len(whole) - len(contents) + 1, prompt, values.f2 if has_label else None
+        prompt = prompt_hash_of([content for content in contents[:prompts] if content])
+        label = values.f2 if has_label else None
+        return Measured(len(whole) - len(contents) + 1, prompt, label, key_quotes + extra, whole)
 
     return measure
 

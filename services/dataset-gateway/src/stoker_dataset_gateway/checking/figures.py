@@ -18,10 +18,10 @@ class Figures:
         self._ledger = RowLedger(limit=followed_rows)
         self.empty_turns = 0
 
-    def add(self, *, characters: int, row_hash: int, prompt_hash: int) -> None:
-        """One row. `prompt_hash` 0 means that it has no prompt of its own."""
-        self._lengths[characters] += 1
-        self._ledger.add(row_hash, prompt_hash)
+    def add(self, lengths: list[int], hashes: list[int]) -> None:
+        """Some rows: the characters of each, and for each the hash of the row, then that of its prompt or 0."""
+        self._lengths.update(lengths)
+        self._ledger.add(hashes)
 
     def close(self) -> None:
         """Free what is held on disk."""

@@ -38,7 +38,7 @@ def check_file(
     check = RowCheck(limits, is_converted=is_converted)
     try:
         try:
-            for batch in _batches(iter(blocks), filename, limits):
+            for batch in batches_of(iter(blocks), filename, limits):
                 check.take(batch)
                 if pulse is not None:
                     pulse()
@@ -50,7 +50,12 @@ def check_file(
         check.figures.close()
 
 
-def _batches(blocks: Iterator[bytes], filename: str, limits: CheckLimits) -> Iterator[Batch]:
+def batches_of(blocks: Iterator[bytes], filename: str, limits: CheckLimits) -> Iterator[Batch]:
+    """The rows of a file as they stand in it.
+
+    Raises:
+        RowFaulty: the file cannot be read, or not on.
+    """
     name = file_kinds.read_name(filename)
     if name is None:
         raise file_kinds.unsupported(filename)

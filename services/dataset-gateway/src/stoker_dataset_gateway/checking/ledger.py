@@ -3,7 +3,7 @@
 import random
 import tempfile
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import IO
 
@@ -18,6 +18,7 @@ Hashes = npt.NDArray[np.uint64]
 _ENTRIES_IN_MEMORY = 2**17
 _HASHES_AT_ONCE = 2**21
 NO_PROMPT = 0
+_64_BITS = 2**64 - 1
 
 
 def hash_of(content: bytes) -> int:
@@ -25,9 +26,9 @@ def hash_of(content: bytes) -> int:
     return xxhash.xxh3_64_intdigest(content) or 1
 
 
-def prompt_hash_of(parts: list[str] | None) -> int:
-    """Of the texts that make up a prompt; `NO_PROMPT` if there is none."""
-    return hash_of("\x1f".join(parts).encode("utf-8", "surrogatepass")) if parts else NO_PROMPT
+def prompt_hash_of(parts: Sequence[str] | None) -> int:
+    """Of the texts that make up a prompt; `NO_PROMPT` if there is none. Good within one process only."""
+    return (hash(tuple(parts)) & _64_BITS) or 1 if parts else NO_PROMPT
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +50,14 @@ class RowLedger:
         self._rows = 0
         self.is_whole = True
 
-    def add(self, row: int, prompt: int) -> None:
-        """The next row, by its hashes."""
-        if self._rows >= self._limit:
+    def add(self, hashes: list[int]) -> None:
+        """The next rows, by their hashes: row, prompt, row, prompt, and so on."""
+        room = self._limit - self._rows
+        if len(hashes) > 2 * room:
             self.is_whole = False
-            return
-        self._rows += 1
-        self._pending.append(row)
-        self._pending.append(prompt)
+            hashes = hashes[: 2 * room]
+        self._rows += len(hashes) // 2
+        self._pending.fromlist(hashes)
         if len(self._pending) >= 2 * _ENTRIES_IN_MEMORY:
             self._write()
 

@@ -1,12 +1,19 @@
 """Checking rows as they come: the short way, and for rows that it does not wave through the long one."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
 
 from stoker_dataset_gateway.checking import private_data
-from stoker_dataset_gateway.checking.fast_rows import Measure, Signature, measure_for, signature_of
+from stoker_dataset_gateway.checking.fast_rows import (
+    Measure,
+    Measured,
+    Signature,
+    measure_for,
+    signature_of,
+    without_twice,
+)
 from stoker_dataset_gateway.checking.faults import FaultList, RowFaulty, printable
 from stoker_dataset_gateway.checking.figures import Figures
 from stoker_dataset_gateway.checking.formats import Layout, layout_of, unknown_shape
@@ -20,6 +27,7 @@ from stoker_dataset_gateway.checking.rules import FaultCode
 _SAMPLE_TURN_CHARACTERS = 800
 _SAMPLE_TURNS = 12
 _MOST_SIGNATURES = 64
+_FIRST_ROWS = 8
 
 
 class RowCheck:
@@ -43,26 +51,44 @@ class RowCheck:
             self.rows += 1
             self._tell([batch.fault], line=batch.line, excerpt=_shown(batch.start))
         elif isinstance(batch, JsonBatch):
-            self._take_json(batch)
+            # Of the first rows the short way is learnt.
+            first = 0 if self._measure else _FIRST_ROWS
+            for lines, rows in ((batch.lines[:first], batch.rows[:first]), (batch.lines[first:], batch.rows[first:])):
+                self._take_json(JsonBatch(lines, rows))
         else:
             for line, values in zip(batch.lines, batch.rows, strict=True):
                 self.rows += 1
                 self._explain(values, line=line)
 
     def _take_json(self, batch: JsonBatch) -> None:
-        hints = private_data.hints_in(b"\n".join(batch.rows))
-        add = self.figures.add
-        for line, raw in zip(batch.lines, batch.rows, strict=True):
-            measured = self._measure(raw) if self._measure else None
-            if measured and not (hints and private_data.needs_look(raw, hints)):
+        lengths: list[int] = []
+        hashes: list[int] = []
+        for line, raw, measured in zip(batch.lines, batch.rows, self._measured(batch.rows), strict=True):
+            if measured is not None:
                 self.rows += 1
-                characters, prompt, label = measured
-                add(characters=characters, row_hash=hash_of(raw.strip()), prompt_hash=prompt)
-                if label is not None:
-                    self.labels[label] += 1
+                lengths.append(measured.characters)
+                hashes += (hash_of(raw.strip()), measured.prompt)
+                if measured.label is not None:
+                    self.labels[measured.label] += 1
             elif content := raw.strip():
+                # In the order of the rows, since the split looks at that.
+                self.figures.add(lengths, hashes)
+                lengths, hashes = [], []
                 self.rows += 1
                 self._explain(_parsed(raw), line=line, content=content)
+        self.figures.add(lengths, hashes)
+
+    def _measured(self, rows: Sequence[bytes]) -> list[Measured | None]:
+        """What the short way says of each row; None where the long one must look."""
+        measure = self._measure
+        if measure is None:
+            return [None] * len(rows)
+        measured = [measure(raw) for raw in rows]
+        hints = private_data.hints_in(b"\n".join(rows))
+        if hints:
+            pairs = zip(rows, measured, strict=True)
+            measured = [None if one is None or private_data.needs_look(raw, hints) else one for raw, one in pairs]
+        return without_twice(rows, measured)
 
     def _explain(self, values: dict[str, Any] | RowFaulty, *, line: int, content: bytes = b"") -> None:
         """The long way. `content` is the row as it stands in the file, if it stands there as JSON."""
@@ -93,8 +119,7 @@ class RowCheck:
         return layout
 
     def _count(self, report: RowReport, *, row_hash: int) -> None:
-        prompt = prompt_hash_of(report.prompt)
-        self.figures.add(characters=report.characters, row_hash=row_hash, prompt_hash=prompt)
+        self.figures.add([report.characters], [row_hash, prompt_hash_of(report.prompt)])
         self.figures.empty_turns += report.empty_turns
         if report.label is not None:
             self.labels[report.label] += 1

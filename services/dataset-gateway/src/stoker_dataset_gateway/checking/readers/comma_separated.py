@@ -11,7 +11,10 @@ from stoker_dataset_gateway.checking.readers.batches import START_BYTES, Batch, 
 from stoker_dataset_gateway.checking.readers.json_lines import read_json_lines
 from stoker_dataset_gateway.checking.rules import FaultCode
 
-TURNS_IN_CELLS = ("messages", "conversations", "prompt", "completion", "chosen", "rejected")
+ALWAYS_TURNS = ("messages", "conversations")
+PERHAPS_TURNS = ("prompt", "completion", "chosen", "rejected")
+"""Columns whose cells may hold turns as JSON. In the second kind only what names a role is taken for turns, since an
+answer may well be JSON itself."""
 LABELS = {
     "true": True,
     "True": True,
@@ -115,19 +118,20 @@ def _row(header: list[str], cells: list[str]) -> dict[str, Any] | RowFaulty:
     if len(cells) != len(header):
         return RowFaulty(FaultCode.RAGGED_ROW, found=len(cells), expected=len(header))
     values: dict[str, Any] = dict(zip(header, cells, strict=True))
-    for column in TURNS_IN_CELLS:
+    for column in ALWAYS_TURNS + PERHAPS_TURNS:
         if values.get(column, "").lstrip()[:1] == "[":
-            values[column] = _turns_or_text(values[column])
+            values[column] = _turns_or_text(values[column], needs_role=column in PERHAPS_TURNS)
     if "label" in values:
         values["label"] = LABELS.get(values["label"], values["label"])
     return values
 
 
-def _turns_or_text(cell: str) -> Any:
+def _turns_or_text(cell: str, *, needs_role: bool) -> Any:
     """The list of objects that the cell holds, or the cell."""
     try:
         value = parse_value(cell.strip())
     except RowFaulty:
         return cell
-    is_turns = isinstance(value, list) and all(isinstance(item, dict) for item in value)
-    return value if is_turns else cell
+    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+        return cell
+    return value if not needs_role or any("role" in item for item in value) else cell

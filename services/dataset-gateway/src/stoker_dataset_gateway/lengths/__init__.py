@@ -1,0 +1,1 @@
+"""How long rows are in the tokens of a base model."""
