@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fastapi import FastAPI
+from starlette.middleware import Middleware
 
 from stoker_dataset_gateway.artifacts.endpoints import artifact_routes
 from stoker_dataset_gateway.artifacts.service import ArtifactRules, ArtifactService
@@ -16,13 +17,18 @@ from stoker_dataset_gateway.artifacts.subscribers import answer_artifacts
 from stoker_dataset_gateway.datasets.service import DatasetService
 from stoker_dataset_gateway.datasets.subscribers import answer_datasets
 from stoker_dataset_gateway.downloads.endpoints import download_routes
-from stoker_dataset_gateway.downloads.service import DownloadService
+from stoker_dataset_gateway.downloads.limits import TokenLimits
+from stoker_dataset_gateway.downloads.service import DownloadRules, DownloadService
 from stoker_dataset_gateway.objects.service import ObjectWriter
 from stoker_dataset_gateway.settings import Settings
-from stoker_dataset_gateway.storage import ObjectStore
+from stoker_dataset_gateway.storage import ObjectStore, PublicStore
 from stoker_dataset_gateway.sweeping import Sweeper
+from stoker_dataset_gateway.tokens.endpoints import token_routes
+from stoker_dataset_gateway.tokens.failed_tries import FailedTries
+from stoker_dataset_gateway.tokens.guard import TokenGuard
 from stoker_dataset_gateway.tokens.service import TokenService
 from stoker_dataset_gateway.tokens.subscribers import answer_tokens
+from stoker_dataset_gateway.tokens.usage import UsageLedger
 from stoker_dataset_gateway.uploads.endpoints import upload_routes
 from stoker_dataset_gateway.uploads.service import UploadRules, UploadService
 from stoker_dataset_gateway.uploads.subscribers import answer_uploads
@@ -49,11 +55,17 @@ class Parts:
     bus: Bus
     relay: Relay
     sweeper: Sweeper
+    usage: UsageLedger
 
 
 def run(settings: Settings) -> None:
     """Serve until told to end."""
-    serve(build_application(settings), host=settings.host, port=settings.port)
+    serve(
+        build_application(settings),
+        host=settings.host,
+        port=settings.port,
+        trusted_proxies=settings.trusted_proxies,
+    )
 
 
 def migrate(settings: Settings) -> None:
@@ -70,7 +82,8 @@ def build_application(settings: Settings, *, clock: Clock | None = None) -> Fast
     relay = Relay(database, bus.publisher, clock=clock)
     writer = ObjectWriter(database, store, clock=clock, lease=settings.write_lease)
     sweeper = Sweeper(database, writer, clock=clock, every=settings.sweep_every, keep_expired=settings.keep_expired)
-    parts = Parts(database, store, bus, relay, sweeper)
+    usage = UsageLedger(database, clock=clock, every=settings.write_use_every)
+    parts = Parts(database, store, bus, relay, sweeper, usage)
     application = create_application(
         title="Stoker dataset gateway",
         description=_DESCRIPTION,
@@ -78,6 +91,8 @@ def build_application(settings: Settings, *, clock: Clock | None = None) -> Fast
         checks={"postgres": database.is_ready, "nats": bus.is_ready, "object_store": store.is_ready},
     )
     _connect(application, parts, writer, clock=clock, settings=settings)
+    # Appended: inside the middleware that gives each answer its trace id.
+    application.user_middleware.append(Middleware(TokenGuard, tries=FailedTries(settings.try_rules, clock=clock)))
     return application
 
 
@@ -102,9 +117,26 @@ def _connect(application: FastAPI, parts: Parts, writer: ObjectWriter, *, clock:
     application.include_router(
         upload_routes(uploads, max_upload_bytes=settings.max_upload_bytes, idle_timeout=idle_timeout)
     )
-    application.include_router(download_routes(DownloadService(database, parts.store, clock=clock)))
+    application.include_router(download_routes(_downloads(parts, clock=clock, settings=settings)))
+    application.include_router(token_routes(tokens))
     application.include_router(
         artifact_routes(artifacts, max_artifact_bytes=settings.max_artifact_bytes, idle_timeout=idle_timeout)
+    )
+
+
+def _downloads(parts: Parts, *, clock: Clock, settings: Settings) -> DownloadService:
+    public_store = settings.public_store_address
+    return DownloadService(
+        parts.database,
+        parts.store,
+        clock=clock,
+        limits=TokenLimits(settings.token_allowance, clock=clock),
+        usage=parts.usage,
+        rules=DownloadRules(
+            idle_timeout=settings.idle_timeout,
+            redirect_lifetime=settings.redirect_lifetime,
+            public_store=PublicStore(public_store) if public_store else None,
+        ),
     )
 
 
@@ -114,7 +146,8 @@ def _lifespan(parts: Parts) -> Callable[[FastAPI], AbstractAsyncContextManager[N
         await parts.store.ensure_bucket()
         await parts.bus.start()
         parts.bus.on_reconnect(parts.relay.broker_returned)
-        running = [asyncio.create_task(parts.relay.run()), asyncio.create_task(parts.sweeper.run())]
+        works = (parts.relay.run(), parts.sweeper.run(), parts.usage.run())
+        running = [asyncio.create_task(work) for work in works]
         for task in running:
             task.add_done_callback(_end_process_if_it_failed)
         try:
@@ -123,6 +156,7 @@ def _lifespan(parts: Parts) -> Callable[[FastAPI], AbstractAsyncContextManager[N
             for task in running:
                 task.cancel()
             await asyncio.gather(*running, return_exceptions=True)
+            await parts.usage.write()
             await parts.bus.stop()
             await parts.database.close()
 
