@@ -34,7 +34,7 @@ from stoker_dataset_gateway.uploads.service import UploadRules, UploadService
 from stoker_dataset_gateway.uploads.subscribers import answer_uploads
 from stoker_shared.bus import Bus, BusSettings
 from stoker_shared.clock import Clock, SystemClock
-from stoker_shared.database import Database, migrate_up
+from stoker_shared.database import Database, Statements, migrate_up
 from stoker_shared.logging import get_logger
 from stoker_shared.outbox import Relay
 from stoker_shared.web import create_application, serve
@@ -56,6 +56,7 @@ class Parts:
     relay: Relay
     sweeper: Sweeper
     usage: UsageLedger
+    statements: Statements
 
 
 def run(settings: Settings) -> None:
@@ -82,8 +83,9 @@ def build_application(settings: Settings, *, clock: Clock | None = None) -> Fast
     relay = Relay(database, bus.publisher, clock=clock)
     writer = ObjectWriter(database, store, clock=clock, lease=settings.write_lease)
     sweeper = Sweeper(database, writer, clock=clock, every=settings.sweep_every, keep_expired=settings.keep_expired)
-    usage = UsageLedger(database, clock=clock, every=settings.write_use_every)
-    parts = Parts(database, store, bus, relay, sweeper, usage)
+    statements = Statements(settings.database_url)
+    usage = UsageLedger(statements, clock=clock, every=settings.write_use_every)
+    parts = Parts(database, store, bus, relay, sweeper, usage, statements)
     application = create_application(
         title="Stoker dataset gateway",
         description=_DESCRIPTION,
@@ -106,8 +108,9 @@ def _connect(application: FastAPI, parts: Parts, writer: ObjectWriter, *, clock:
         check=settings.check_limits,
     )
     uploads = UploadService(database, writer, clock=clock, rules=upload_rules, wake_relay=wake_relay)
-    tokens = TokenService(database, clock=clock, public_url=public_url, longest_download=settings.download_lifetime)
-    artifact_rules = ArtifactRules(public_url=public_url, download_lifetime=settings.download_lifetime)
+    lifetime = settings.download_lifetime
+    tokens = TokenService(database, parts.statements, clock=clock, public_url=public_url, longest_download=lifetime)
+    artifact_rules = ArtifactRules(public_url=public_url, download_lifetime=lifetime)
     artifacts = ArtifactService(database, writer, tokens, clock=clock, rules=artifact_rules, wake_relay=wake_relay)
     answer_uploads(bus, uploads)
     answer_datasets(bus, DatasetService(database))
@@ -127,7 +130,7 @@ def _connect(application: FastAPI, parts: Parts, writer: ObjectWriter, *, clock:
 def _downloads(parts: Parts, *, clock: Clock, settings: Settings) -> DownloadService:
     public_store = settings.public_store_address
     return DownloadService(
-        parts.database,
+        parts.statements,
         parts.store,
         clock=clock,
         limits=TokenLimits(settings.token_allowance, clock=clock),
@@ -158,6 +161,7 @@ def _lifespan(parts: Parts) -> Callable[[FastAPI], AbstractAsyncContextManager[N
             await asyncio.gather(*running, return_exceptions=True)
             await parts.usage.write()
             await parts.bus.stop()
+            await parts.statements.close()
             await parts.database.close()
 
     return lifespan

@@ -1,7 +1,7 @@
 """One engine per process; a session is a transaction."""
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import asyncpg
@@ -9,7 +9,7 @@ from pydantic import SecretStr
 from sqlalchemy import Column, DateTime, text
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolExhausted
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
 from stoker_shared.errors import ServiceUnavailable
 
@@ -43,7 +43,6 @@ class Database:
             connect_args={"timeout": 5, "command_timeout": 30},
             hide_parameters=True,
         )
-        self._autocommitting = self.engine.execution_options(isolation_level="AUTOCOMMIT")
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncSession]:
@@ -54,20 +53,17 @@ class Database:
         Raises:
             ServiceUnavailable: the server is away; nothing was committed unless the connection broke in the commit.
         """
-        with _told_as_ours():
+        try:
             async with AsyncSession(self.engine, expire_on_commit=False) as session, session.begin():
                 yield session
-
-    @asynccontextmanager
-    async def statement(self) -> AsyncIterator[AsyncConnection]:
-        """A connection for one statement that is a transaction by itself: it saves the trips of BEGIN and COMMIT.
-
-        Raises:
-            ServiceUnavailable: as `transaction`.
-        """
-        with _told_as_ours():
-            async with self._autocommitting.connect() as connection:
-                yield connection
+        except (OSError, TimeoutError, PoolExhausted, *_WHILE_CONNECTING) as error:
+            raise ServiceUnavailable("PostgreSQL", type(error).__name__) from error
+        except (OperationalError, InterfaceError) as error:
+            raise ServiceUnavailable("PostgreSQL", type(error.orig).__name__) from error
+        except DBAPIError as error:
+            if error.connection_invalidated or _may_pass(error):
+                raise ServiceUnavailable("PostgreSQL", type(error.orig).__name__) from error
+            raise
 
     async def is_ready(self) -> bool:
         """Whether a query is answered."""
@@ -81,20 +77,6 @@ class Database:
     async def close(self) -> None:
         """Close all connections."""
         await self.engine.dispose()
-
-
-@contextmanager
-def _told_as_ours() -> Iterator[None]:
-    try:
-        yield
-    except (OSError, TimeoutError, PoolExhausted, *_WHILE_CONNECTING) as error:
-        raise ServiceUnavailable("PostgreSQL", type(error).__name__) from error
-    except (OperationalError, InterfaceError) as error:
-        raise ServiceUnavailable("PostgreSQL", type(error.orig).__name__) from error
-    except DBAPIError as error:
-        if error.connection_invalidated or _may_pass(error):
-            raise ServiceUnavailable("PostgreSQL", type(error.orig).__name__) from error
-        raise
 
 
 def _may_pass(error: DBAPIError) -> bool:

@@ -14,7 +14,7 @@ from stoker_dataset_gateway.storage import ObjectReader, ObjectStore, PublicStor
 from stoker_dataset_gateway.tokens.repository import TokenRepository
 from stoker_dataset_gateway.tokens.usage import UsageLedger
 from stoker_shared.clock import Clock
-from stoker_shared.database import Database
+from stoker_shared.database import Statements
 from stoker_shared.tokens import hashes_equal, is_token_shaped, token_hash
 
 NEXT_STEPS = {
@@ -52,7 +52,7 @@ class DownloadService:
 
     def __init__(
         self,
-        database: Database,
+        statements: Statements,
         store: ObjectStore,
         *,
         clock: Clock,
@@ -60,7 +60,7 @@ class DownloadService:
         usage: UsageLedger,
         rules: DownloadRules,
     ) -> None:
-        self._database = database
+        self._statements = statements
         self._store = store
         self._clock = clock
         self._usage = usage
@@ -90,8 +90,7 @@ class DownloadService:
         if not is_token_shaped(token):
             raise TokenRefused(next_step=NEXT_STEPS[kind])
         wanted = token_hash(token)
-        async with self._database.statement() as connection:
-            found = await self._tokens.download(connection, wanted, kind=kind, now=self._clock.now())
+        found = await self._tokens.download(self._statements, wanted, kind=kind, now=self._clock.now())
         if found is None or not hashes_equal(found.token_hash, wanted):
             raise TokenRefused(next_step=NEXT_STEPS[kind])
         self.limits.count_request(wanted)

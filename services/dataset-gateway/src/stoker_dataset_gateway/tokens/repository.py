@@ -1,20 +1,72 @@
 """SQL of tokens. The hot paths are one statement each: a mint, a renewal and a look-up cost one trip to the server."""
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import RowMapping, TextClause, bindparam, delete, select, text, update
 from sqlalchemy import column as sql_column
-from sqlalchemy.dialects.postgresql import ARRAY, insert
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
-from sqlalchemy.types import BigInteger, DateTime, Integer, String, TypeEngine
+from sqlalchemy import delete, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from stoker_dataset_gateway.tokens.tables import Attempt, DownloadToken, JobToken
+from stoker_shared.database import Statements
 
-_MOMENT = DateTime(timezone=True)
+
+@dataclass(frozen=True, slots=True)
+class NewTokens:
+    """What a mint stores."""
+
+    dataset_version_id: str
+    owner: str
+    job_id: str
+    attempt: int
+    now: datetime
+    job_token_hash: str
+    job_token_expires_at: datetime
+    token_hash: str
+    kind: str
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class MintedRow:
+    """The version as it is, and what became of the mint."""
+
+    id: str
+    state: str
+    filename: str
+    sha256: str
+    size_bytes: int
+    report: dict[str, Any]
+    is_admitted: bool
+    is_token_taken: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FurtherToken:
+    """What a renewal stores."""
+
+    job_token_hash: str
+    now: datetime
+    job_id: str
+    token_hash: str
+    kind: str
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class RenewedRow:
+    """The job of the token, and the version; None where nothing was stored."""
+
+    job_id: str
+    dataset_version_id: str | None
+    filename: str | None
+    sha256: str | None
+    size_bytes: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,141 +92,122 @@ class Usage:
     used_at: datetime | None
 
 
-def _statement(sql: str, **types: TypeEngine[Any] | type[TypeEngine[Any]]) -> TextClause:
-    return text(sql).bindparams(*(bindparam(name, type_=type_) for name, type_ in types.items()))
-
-
 # A `revoke` waits for the row of the attempt that a mint holds, and a mint for that of a revoke: whichever commits
 # last sees the other. So no token outlives its attempt.
-_MINT = _statement(
-    """
-    WITH version AS (
-        SELECT id, state, object_key, filename, sha256, size_bytes, report, decided_at
-        FROM dataset_versions WHERE id = :dataset_version_id AND owner = :owner
-    ), attempt AS (
-        INSERT INTO attempts (job_id, attempt, admitted_at)
-        SELECT :job_id, :attempt, :now FROM version WHERE state = 'stored'
-        ON CONFLICT (job_id, attempt) DO UPDATE SET admitted_at = attempts.admitted_at
-            WHERE attempts.revoked_at IS NULL
-        RETURNING job_id
-    ), job AS (
-        INSERT INTO job_tokens (token_hash, job_id, attempt, owner, dataset_version_id, created_at, expires_at)
-        SELECT :job_token_hash, :job_id, :attempt, :owner, :dataset_version_id, :now, :job_token_expires_at FROM attempt
-        ON CONFLICT (token_hash) DO UPDATE SET expires_at = excluded.expires_at,
-                dataset_version_id = coalesce(job_tokens.dataset_version_id, excluded.dataset_version_id)
-            WHERE job_tokens.job_id = excluded.job_id AND job_tokens.attempt = excluded.attempt
-        RETURNING job_id
-    ), download AS (
-        INSERT INTO download_tokens (token_hash, kind, dataset_version_id, object_key, filename, sha256, size_bytes,
-            stored_at, job_id, attempt, created_at, expires_at, use_count, bytes_served)
-        SELECT :token_hash, :kind, version.id, version.object_key, version.filename, version.sha256,
-            version.size_bytes, version.decided_at, :job_id, :attempt, :now, :expires_at, 0, 0
-        FROM version, job
-    )
-    SELECT id, state, filename, sha256, size_bytes, report,
-        EXISTS (SELECT FROM attempt) AS is_admitted, EXISTS (SELECT FROM job) AS is_token_taken
-    FROM version
-    """,
-    dataset_version_id=String,
-    owner=String,
-    job_id=String,
-    attempt=Integer,
-    now=_MOMENT,
-    job_token_hash=String,
-    job_token_expires_at=_MOMENT,
-    token_hash=String,
-    kind=String,
-    expires_at=_MOMENT,
+_MINT = """
+WITH version AS (
+    SELECT id, state, object_key, filename, sha256, size_bytes, report, decided_at
+    FROM dataset_versions WHERE id = $1::text AND owner = $2::text
+), attempt AS (
+    INSERT INTO attempts (job_id, attempt, admitted_at)
+    SELECT $3::text, $4::integer, $5::timestamptz FROM version WHERE state = 'stored'
+    ON CONFLICT (job_id, attempt) DO UPDATE SET admitted_at = attempts.admitted_at
+        WHERE attempts.revoked_at IS NULL
+    RETURNING job_id
+), job AS (
+    INSERT INTO job_tokens (token_hash, job_id, attempt, owner, dataset_version_id, created_at, expires_at)
+    SELECT $6::text, $3::text, $4::integer, $2::text, $1::text, $5::timestamptz, $7::timestamptz FROM attempt
+    ON CONFLICT (token_hash) DO UPDATE SET expires_at = excluded.expires_at,
+            dataset_version_id = coalesce(job_tokens.dataset_version_id, excluded.dataset_version_id)
+        WHERE job_tokens.job_id = excluded.job_id AND job_tokens.attempt = excluded.attempt
+    RETURNING job_id
+), download AS (
+    INSERT INTO download_tokens (token_hash, kind, dataset_version_id, object_key, filename, sha256, size_bytes,
+        stored_at, job_id, attempt, created_at, expires_at, use_count, bytes_served)
+    SELECT $8::text, $9::text, version.id, version.object_key, version.filename, version.sha256,
+        version.size_bytes, version.decided_at, $3::text, $4::integer, $5::timestamptz, $10::timestamptz, 0, 0
+    FROM version, job
 )
+SELECT id, state, filename, sha256, size_bytes, report,
+    EXISTS (SELECT FROM attempt) AS is_admitted, EXISTS (SELECT FROM job) AS is_token_taken
+FROM version
+"""
 
 # FOR SHARE: a revoke waits, and then ends the new token too.
-_RENEW = _statement(
-    """
-    WITH job AS (
-        SELECT job_id, attempt, owner, dataset_version_id FROM job_tokens
-        WHERE token_hash = :job_token_hash AND expires_at > :now AND revoked_at IS NULL
-        FOR SHARE
-    ), version AS (
-        SELECT found.id, object_key, filename, sha256, size_bytes, decided_at
-        FROM dataset_versions AS found, job
-        WHERE found.id = job.dataset_version_id AND found.owner = job.owner AND found.state = 'stored'
-            AND job.job_id = :job_id
-    ), download AS (
-        INSERT INTO download_tokens (token_hash, kind, dataset_version_id, object_key, filename, sha256, size_bytes,
-            stored_at, job_id, attempt, created_at, expires_at, use_count, bytes_served)
-        SELECT :token_hash, :kind, version.id, version.object_key, version.filename, version.sha256,
-            version.size_bytes, version.decided_at, job.job_id, job.attempt, :now, :expires_at, 0, 0
-        FROM version, job
-    )
-    SELECT job.job_id, version.id AS dataset_version_id, filename, sha256, size_bytes
-    FROM job LEFT JOIN version ON true
-    """,
-    job_token_hash=String,
-    now=_MOMENT,
-    job_id=String,
-    token_hash=String,
-    kind=String,
-    expires_at=_MOMENT,
+_RENEW = """
+WITH job AS (
+    SELECT job_id, attempt, owner, dataset_version_id FROM job_tokens
+    WHERE token_hash = $1::text AND expires_at > $2::timestamptz AND revoked_at IS NULL
+    FOR SHARE
+), version AS (
+    SELECT found.id, object_key, filename, sha256, size_bytes, decided_at
+    FROM dataset_versions AS found, job
+    WHERE found.id = job.dataset_version_id AND found.owner = job.owner AND found.state = 'stored'
+        AND job.job_id = $3::text
+), download AS (
+    INSERT INTO download_tokens (token_hash, kind, dataset_version_id, object_key, filename, sha256, size_bytes,
+        stored_at, job_id, attempt, created_at, expires_at, use_count, bytes_served)
+    SELECT $4::text, $5::text, version.id, version.object_key, version.filename, version.sha256,
+        version.size_bytes, version.decided_at, job.job_id, job.attempt, $2::timestamptz, $6::timestamptz, 0, 0
+    FROM version, job
 )
+SELECT job.job_id, version.id AS dataset_version_id, filename, sha256, size_bytes
+FROM job LEFT JOIN version ON true
+"""
 
-_USE = _statement(
-    """
-    UPDATE download_tokens AS token
-    SET use_count = token.use_count + used.uses, bytes_served = token.bytes_served + used.sent_bytes,
-        used_at = greatest(token.used_at, used.used_at)
-    FROM unnest(:token_hashes, :uses, :sent_bytes, :used_at) AS used (token_hash, uses, sent_bytes, used_at)
-    WHERE token.token_hash = used.token_hash
-    """,
-    token_hashes=ARRAY(String),
-    uses=ARRAY(Integer),
-    sent_bytes=ARRAY(BigInteger),
-    used_at=ARRAY(_MOMENT),
-)
+_USE = """
+UPDATE download_tokens AS token
+SET use_count = token.use_count + used.uses, bytes_served = token.bytes_served + used.sent_bytes,
+    used_at = greatest(token.used_at, used.used_at)
+FROM unnest($1::text[], $2::integer[], $3::bigint[], $4::timestamptz[]) AS used (token_hash, uses, sent_bytes, used_at)
+WHERE token.token_hash = used.token_hash
+"""
 
-_FIND = _statement(
-    """
-    SELECT token_hash, object_key, filename, sha256, size_bytes, expires_at, stored_at FROM download_tokens
-    WHERE token_hash = :token_hash AND kind = :kind AND expires_at > :now AND revoked_at IS NULL
-    """,
-    token_hash=String,
-    kind=String,
-    now=_MOMENT,
-)
+_FIND = """
+SELECT token_hash, object_key, filename, sha256, size_bytes, expires_at, stored_at FROM download_tokens
+WHERE token_hash = $1::text AND kind = $2::text AND expires_at > $3::timestamptz AND revoked_at IS NULL
+"""
 
 
 class TokenRepository:
-    """Tokens are looked up by their hash alone. What takes a connection is a transaction by itself."""
+    """Tokens are looked up by their hash alone. What takes `statements` is a transaction by itself."""
 
-    async def mint(self, connection: AsyncConnection, values: Mapping[str, Any]) -> RowMapping | None:
+    async def mint(self, statements: Statements, new: NewTokens) -> MintedRow | None:
         """Store a job token and a download token of a stored version, if the attempt is not over.
 
         None if the owner has no such version. A job token that is stored already gets a new expiry.
         """
-        return (await connection.execute(_MINT, values)).mappings().first()
+        row = await statements.fetch_row(
+            _MINT,
+            new.dataset_version_id,
+            new.owner,
+            new.job_id,
+            new.attempt,
+            new.now,
+            new.job_token_hash,
+            new.job_token_expires_at,
+            new.token_hash,
+            new.kind,
+            new.expires_at,
+        )
+        return MintedRow(**{**row, "report": json.loads(row["report"])}) if row is not None else None
 
-    async def renew(self, connection: AsyncConnection, values: Mapping[str, Any]) -> RowMapping | None:
+    async def renew(self, statements: Statements, new: FurtherToken) -> RenewedRow | None:
         """Store a further download token for the version that the job token was minted for.
 
         None if there is no such live job token; without `dataset_version_id` if nothing was stored.
         """
-        return (await connection.execute(_RENEW, values)).mappings().first()
+        row = await statements.fetch_row(
+            _RENEW, new.job_token_hash, new.now, new.job_id, new.token_hash, new.kind, new.expires_at
+        )
+        return RenewedRow(**row) if row is not None else None
 
     async def download(
-        self, connection: AsyncConnection, token_hash: str, *, kind: str, now: datetime
+        self, statements: Statements, token_hash: str, *, kind: str, now: datetime
     ) -> FoundDownload | None:
         """A live download token."""
-        found = (await connection.execute(_FIND, {"token_hash": token_hash, "kind": kind, "now": now})).first()
-        return FoundDownload(*found) if found is not None else None
+        row = await statements.fetch_row(_FIND, token_hash, kind, now)
+        return FoundDownload(*row) if row is not None else None
 
-    async def add_usage(self, connection: AsyncConnection, rows: Sequence[Usage]) -> None:
+    async def add_usage(self, statements: Statements, rows: Sequence[Usage]) -> None:
         """Add to the counts."""
-        values = {
-            "token_hashes": [row.token_hash for row in rows],
-            "uses": [row.uses for row in rows],
-            "sent_bytes": [row.sent_bytes for row in rows],
-            "used_at": [row.used_at for row in rows],
-        }
-        await connection.execute(_USE, values)
+        await statements.fetch_row(
+            _USE,
+            [row.token_hash for row in rows],
+            [row.uses for row in rows],
+            [row.sent_bytes for row in rows],
+            [row.used_at for row in rows],
+        )
 
     async def add_download_token(self, session: AsyncSession, token: DownloadToken) -> None:
         """Store it, in the caller's transaction."""

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from stoker_dataset_gateway.tokens.repository import TokenRepository, Usage
 from stoker_shared.clock import Clock
-from stoker_shared.database import Database
+from stoker_shared.database import Statements
 from stoker_shared.errors import TransientError
 from stoker_shared.logging import get_logger
 
@@ -26,8 +26,8 @@ class UsageLedger:
     nothing: what could not be written is kept for the next time.
     """
 
-    def __init__(self, database: Database, *, clock: Clock, every: timedelta) -> None:
-        self._database = database
+    def __init__(self, statements: Statements, *, clock: Clock, every: timedelta) -> None:
+        self._statements = statements
         self._clock = clock
         self._every = every
         self._tokens = TokenRepository()
@@ -59,8 +59,7 @@ class UsageLedger:
             for token, entry in sorted(counted.items())  # in one order, so that replicas do not lock each other out
         ]
         try:
-            async with self._database.statement() as connection:
-                await self._tokens.add_usage(connection, rows)
+            await self._tokens.add_usage(self._statements, rows)
         except TransientError as error:
             logger.warning("use of tokens not written yet", tokens=len(rows), reason=error.detail)
             self._put_back(counted)
