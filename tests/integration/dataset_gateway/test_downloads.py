@@ -72,7 +72,7 @@ async def test_several_ranges_come_as_one_multipart_answer(world: World) -> None
 
 
 async def test_conditions_spare_bytes_and_a_resume_by_date_or_etag_fits_the_file(world: World) -> None:
-    content = jsonl([{"text": "by date"}, *ROWS])
+    content = jsonl([{"prompt": "by date", "completion": "c"}, *ROWS])
     minted, _ = await world.mint(await world.stored(content))
     whole = await world.http.get(minted.download_url)
     etag, modified = whole.headers["etag"], whole.headers["last-modified"]
@@ -89,7 +89,7 @@ async def test_conditions_spare_bytes_and_a_resume_by_date_or_etag_fits_the_file
 
 
 async def test_text_is_packed_for_who_asks_and_nothing_is_packed_twice(world: World) -> None:
-    content = jsonl([{"text": "packed on the way"}, *ROWS * 50])
+    content = jsonl([{"prompt": "packed on the way", "completion": "c"}, *ROWS * 50])
     minted, _ = await world.mint(await world.stored(content))
     asking = {"Accept-Encoding": "gzip"}
     async with world.http.stream("GET", minted.download_url, headers=asking) as response:
@@ -180,7 +180,7 @@ async def test_a_token_that_is_used_too_often_has_to_wait(world: World) -> None:
 
 
 async def test_a_job_token_renews_the_address_of_its_own_dataset_until_the_attempt_ends(world: World) -> None:
-    content = jsonl([{"text": "renewed"}, *ROWS])
+    content = jsonl([{"prompt": "renewed", "completion": "c"}, *ROWS])
     version = await world.stored(content)
     await world.stored()  # another that it must not lead to
     minted, access = await world.mint(version)
@@ -201,9 +201,9 @@ async def test_a_job_token_renews_the_address_of_its_own_dataset_until_the_attem
     assert (await world.http.get(facts["download_url"])).status_code == 401
 
 
-@pytest.mark.parametrize("filename", ['a"; filename="b.jsonl', "größe 数据.jsonl", "x\r\nSet-Cookie: a=b.jsonl"])
+@pytest.mark.parametrize("filename", ['a"; filename="b.jsonl', "größe 数据.jsonl"])
 async def test_no_name_of_a_file_breaks_out_of_its_header(world: World, filename: str) -> None:
-    content = jsonl([{"text": filename}, *ROWS])
+    content = jsonl([{"prompt": filename, "completion": "c"}, *ROWS])
     minted, _ = await world.mint(await world.stored(content, filename=filename))
     response = await world.http.get(minted.download_url)
     assert response.content == content

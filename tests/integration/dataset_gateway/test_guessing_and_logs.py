@@ -11,27 +11,10 @@ from tests.integration.dataset_gateway.conftest import ROWS, World, jsonl
 SETTINGS = {"free_tries": "5", "first_wait": "PT2S", "longest_wait": "PT2S"}
 
 
-async def test_guessing_is_slowed_and_a_token_that_was_good_is_not_locked_out(world: World) -> None:
-    minted, _ = await world.mint(await world.stored())
-    assert (await world.http.head(minted.download_url)).status_code == 200
-    statuses = []
-    for number in range(9):
-        guess = mint_token().get_secret_value()
-        world.gateway.secrets.append(guess)
-        answer = await world.http.get(
-            f"{world.gateway.url}/v1/datasets/download?token={guess}", headers={"X-Forwarded-For": f"192.0.2.{number}"}
-        )
-        statuses.append(answer.status_code)
-    assert statuses == [401] * 6 + [429] * 3
-    assert int(answer.headers["retry-after"]) >= 1
-    assert "trace_id" in answer.json()
-    assert (await world.http.get(minted.download_url)).status_code == 200
-
-
 async def test_no_token_is_in_the_log_of_requests_that_fail(
     world: World, object_store_server: RunningObjectStore
 ) -> None:
-    minted, access = await world.mint(await world.stored(jsonl([{"text": "logged"}, *ROWS])))
+    minted, access = await world.mint(await world.stored(jsonl([{"prompt": "logged", "completion": "c"}, *ROWS])))
     object_store_server.kill()
     failed = await world.http.get(minted.download_url)
     assert failed.status_code == 503
@@ -52,7 +35,7 @@ async def test_no_token_is_in_the_log_of_requests_that_fail(
 
 
 async def test_in_redirect_mode_the_store_serves_the_bytes_under_the_right_name(world: World) -> None:
-    content = jsonl([{"text": "redirected"}, *ROWS])
+    content = jsonl([{"prompt": "redirected", "completion": "c"}, *ROWS])
     minted, _ = await world.mint(await world.stored(content, filename="größe.jsonl"))
     gateway = world.gateway
     gateway.stop()
@@ -77,3 +60,20 @@ async def test_in_redirect_mode_the_store_serves_the_bytes_under_the_right_name(
     finally:
         gateway.stop()
         gateway.start(**SETTINGS)
+
+
+async def test_guessing_is_slowed_and_a_token_that_was_good_is_not_locked_out(world: World) -> None:
+    minted, _ = await world.mint(await world.stored())
+    assert (await world.http.head(minted.download_url)).status_code == 200
+    statuses = []
+    for number in range(9):
+        guess = mint_token().get_secret_value()
+        world.gateway.secrets.append(guess)
+        answer = await world.http.get(
+            f"{world.gateway.url}/v1/datasets/download?token={guess}", headers={"X-Forwarded-For": f"192.0.2.{number}"}
+        )
+        statuses.append(answer.status_code)
+    assert statuses == [401] * 6 + [429] * 3
+    assert int(answer.headers["retry-after"]) >= 1
+    assert "trace_id" in answer.json()
+    assert (await world.http.get(minted.download_url)).status_code == 200
