@@ -12,7 +12,7 @@ PYTEST := $(BIN)/python -m pytest
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-all lint bench bench-submit chaos-kill up clean
+.PHONY: help install demo test test-all lint bench bench-submit bench-delivery bench-token chaos-kill up clean
 
 help: ## list what make can do
 	@echo "Stoker"
@@ -56,6 +56,12 @@ bench: $(VENV)/.ready ## every benchmark; each prints a ratio against a named ri
 
 bench-submit: $(VENV)/.ready ## from a submitted job to its command at the deployer
 	$(BIN)/python -m benchmarks.bench_submit
+
+bench-delivery: $(VENV)/.ready ## a file of 1 GiB through the gateway, by redirect, from the store, from nginx
+	$(BIN)/python -m benchmarks.bench_delivery
+
+bench-token: $(VENV)/.ready ## download tokens minted and validated per second
+	$(BIN)/python -m benchmarks.bench_token
 
 clean: ## remove .venv, caches and what the demo left
 	@echo "Removing $(VENV), .demo, dist and caches"

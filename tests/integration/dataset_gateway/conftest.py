@@ -342,7 +342,7 @@ async def world(gateway: Gateway, servers: Servers) -> AsyncIterator[World]:
     async with (
         _peer(servers.nats, "api") as api,
         _peer(servers.nats, "deployer") as deployer,
-        httpx.AsyncClient(timeout=60) as http,
+        httpx.AsyncClient(timeout=60, headers={"Accept-Encoding": "identity"}) as http,
     ):
         peers = Peers({"api": api, "deployer": deployer})
         yield World(gateway, peers, http, servers, owner=new_identifier("user"))

@@ -13,7 +13,7 @@ from stoker_dataset_gateway.datasets.tables import DatasetVersion
 from stoker_dataset_gateway.main import MIGRATIONS
 from stoker_dataset_gateway.objects.tables import ObjectWrite
 from stoker_dataset_gateway.tables import Table
-from stoker_dataset_gateway.tokens.tables import DownloadToken, JobToken, RevokedAttempt
+from stoker_dataset_gateway.tokens.tables import Attempt, DownloadToken, JobToken
 from stoker_dataset_gateway.uploads.tables import Upload, UploadPart, UploadToken
 from stoker_shared.database import migrate_down, migrate_up
 from tests.support.servers import TestDatabase
@@ -25,7 +25,7 @@ TABLES = (
     ObjectWrite,
     DownloadToken,
     JobToken,
-    RevokedAttempt,
+    Attempt,
     Upload,
     UploadPart,
     UploadToken,

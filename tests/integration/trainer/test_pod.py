@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import pytest
 from starlette.responses import Response, StreamingResponse
 
-from stoker_trainer.download import download_dataset
+from stoker_trainer.download import Renewal, download_dataset
 from stoker_trainer.errors import ArtifactUploadFailed, DatasetChecksumMismatch, DatasetUnreadable
 from stoker_trainer.upload import upload_folder
 from tests.support.corpus.writing import gzipped, zstd
@@ -196,6 +196,49 @@ def test_a_broken_download_goes_on_where_it_broke(receiver: PodReceiver, tmp_pat
     receiver.rule = break_once
     assert fetch(receiver, tmp_path).read_bytes() == receiver.dataset
     assert ranges == [None, "bytes=2000-"]
+
+
+def renewal(receiver: PodReceiver) -> Renewal:
+    return Renewal(f"{receiver.url}/v1/jobs/job-1/downloads", TOKEN)
+
+
+def test_a_token_that_runs_out_in_mid_download_is_renewed_and_the_download_goes_on(
+    receiver: PodReceiver, tmp_path: Path
+) -> None:
+    asked: list[tuple[str, str | None]] = []
+
+    async def half() -> Any:
+        yield receiver.dataset[:2000]
+        raise ConnectionResetError
+
+    def run_out(kind: str, detail: Any) -> Response | None:
+        asked.append((kind, detail.get("range") if kind == "dataset" else None))
+        if kind == "downloads":
+            url = f"{receiver.url}/dataset?token={DOWNLOAD_TOKEN}&again=1"
+            return Response(f'{{"download_url": "{url}"}}', status_code=201)
+        if len(asked) == 1:
+            etag = f'"{hashlib.sha256(receiver.dataset).hexdigest()}"'
+            return StreamingResponse(half(), headers={"ETag": etag})
+        return Response(status_code=401) if len(asked) == 2 else None
+
+    receiver.rule = run_out
+    assert fetch(receiver, tmp_path, renewal=renewal(receiver)).read_bytes() == receiver.dataset
+    assert asked == [("dataset", None), ("dataset", "bytes=2000-"), ("downloads", None), ("dataset", "bytes=2000-")]
+
+
+def test_a_token_that_is_not_renewed_ends_the_download_with_the_reason(receiver: PodReceiver, tmp_path: Path) -> None:
+    receiver.rule = lambda _kind, _detail: Response(status_code=401)
+    with pytest.raises(DatasetUnreadable, match="attempt is over"):
+        fetch(receiver, tmp_path, renewal=renewal(receiver))
+
+    def useless(kind: str, _detail: Any) -> Response | None:
+        if kind == "downloads":
+            return Response(f'{{"download_url": "{receiver.url}/dataset?token={DOWNLOAD_TOKEN}"}}', status_code=201)
+        return Response(status_code=401)
+
+    receiver.rule = useless
+    with pytest.raises(DatasetUnreadable, match="401"):
+        fetch(receiver, tmp_path, renewal=renewal(receiver))
 
 
 @pytest.mark.parametrize(("suffix", "packing", "pack"), [(".gz", "gzip", gzipped), (".zst", "zstd", zstd)])

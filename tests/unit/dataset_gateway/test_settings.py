@@ -43,6 +43,9 @@ def test_the_defaults_are_those_that_the_product_promises() -> None:
         ("DOWNLOAD_LIFETIME", "soon"),
         ("MAX_UPLOAD_BYTES", "0"),
         ("PUBLIC_URL", "data.example"),
+        ("REDIRECT_ENDPOINT", "127.0.0.1:9000"),
+        ("TOKEN_BURST", "0"),
+        ("LONGEST_WAIT", "PT0S"),
     ],
 )
 def test_an_absurd_value_stops_the_start_with_the_name_of_the_variable(name: str, value: str) -> None:

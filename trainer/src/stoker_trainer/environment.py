@@ -47,6 +47,11 @@ class PodEnvironment(BaseModel):
         return timedelta(seconds=self.STOKER_RETRY_SECONDS)
 
     @property
+    def renewal_url(self) -> str:
+        """Where a fresh address of the dataset is to be had: beside the artifacts of the job."""
+        return f"{self.ARTIFACTS_API_URL.rstrip('/').removesuffix('/artifacts')}/downloads"
+
+    @property
     def secrets(self) -> list[str]:
         """Values that may never be printed."""
         url = self.DATASET_URL.get_secret_value()

@@ -10,7 +10,7 @@ from typing import Any
 
 from stoker_trainer.config import TrainingConfig, parse_config
 from stoker_trainer.delivery import Delivery
-from stoker_trainer.download import download_dataset
+from stoker_trainer.download import Renewal, download_dataset
 from stoker_trainer.environment import PodEnvironment, hide_secrets, read_environment
 from stoker_trainer.errors import EXIT_SUCCESS, InvalidEnvironment, Terminated, TrainerError, as_trainer_error
 from stoker_trainer.files import read_json, write_json
@@ -103,6 +103,7 @@ class Attempt:
             sha256=pod.DATASET_SHA256,
             log=report.log,
             give_up_after=pod.retry_for,
+            renewal=Renewal(pod.renewal_url, pod.JOB_TOKEN.get_secret_value()),
         )
         self._note_oddities(config)
         report.control()

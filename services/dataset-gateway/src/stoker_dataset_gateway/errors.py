@@ -36,6 +36,31 @@ class StoreFull(StokerError):
         )
 
 
+class ClientGone(StokerError):
+    """Whoever fetched a file has gone away, or takes nothing more. There is nobody to tell it to."""
+
+    code = "client_gone"
+    status = 499
+    title = "The client is gone"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"The client is gone ({reason}).")
+
+
+class PreconditionFailed(UserError):
+    """The file is not the one that the client names in If-Match."""
+
+    code = "precondition_failed"
+    status = 412
+    title = "Another file"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The file has another ETag than the request demands.",
+            next_step="Leave If-Match out, or fetch the file anew.",
+        )
+
+
 class TokenRefused(Unauthorised):
     """A token that is unknown, expired or revoked; the three are not told apart."""
 

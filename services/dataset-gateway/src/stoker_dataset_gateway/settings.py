@@ -1,5 +1,6 @@
 """`STOKER_DATASET_GATEWAY_*`."""
 
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
@@ -9,8 +10,10 @@ from pydantic import Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 
 from stoker_dataset_gateway.checking import CheckLimits
+from stoker_dataset_gateway.downloads.limits import TokenAllowance
 from stoker_dataset_gateway.lengths.service import CountingRules
 from stoker_dataset_gateway.storage import StoreAddress
+from stoker_dataset_gateway.tokens.failed_tries import TryRules
 from stoker_shared.settings import ServiceSettings
 
 Lifetime = Annotated[timedelta, Gt(timedelta(0))]
@@ -40,6 +43,20 @@ class Settings(ServiceSettings):
     count_most_bytes: int = Field(default=2 * 10**9, ge=2**20)
     count_within: Lifetime = timedelta(seconds=30)
     model_root: Path | None = Field(default=None, description="tokenizers are read only below it; any folder if unset")
+
+    redirect_endpoint: str | None = Field(
+        default=None, pattern=r"^https?://[^/\s]+$", description="the store as clients reach it; they are sent there"
+    )
+    redirect_lifetime: Lifetime = timedelta(minutes=10)
+    token_requests_per_minute: int = Field(default=600, ge=1, le=60_000)
+    token_burst: int = Field(default=60, ge=1)
+    token_downloads_at_once: int = Field(default=16, ge=1)
+    free_tries: int = Field(default=20, ge=1, description="refused tokens of one address before it has to wait")
+    first_wait: Lifetime = timedelta(seconds=1)
+    longest_wait: Lifetime = timedelta(minutes=1)
+    forget_tries_after: Lifetime = timedelta(minutes=10)
+    trusted_proxies: list[str] = Field(default=[], description="their X-Forwarded-For is believed: addresses, networks")
+    write_use_every: Lifetime = timedelta(seconds=1)
 
     upload_lifetime: Lifetime = timedelta(hours=24)
     download_lifetime: Lifetime = timedelta(hours=2)
@@ -73,6 +90,33 @@ class Settings(ServiceSettings):
             most_bytes=self.count_most_bytes,
             within=self.count_within,
             model_root=self.model_root,
+        )
+
+    @property
+    def public_store_address(self) -> StoreAddress | None:
+        """Where clients fetch from by themselves, None if they are served here."""
+        if self.redirect_endpoint is None:
+            return None
+        scheme, _, endpoint = self.redirect_endpoint.partition("://")
+        return replace(self.store_address, endpoint=endpoint, is_secure=scheme == "https")
+
+    @property
+    def token_allowance(self) -> TokenAllowance:
+        """What one download token may do."""
+        return TokenAllowance(
+            requests_per_minute=self.token_requests_per_minute,
+            burst=self.token_burst,
+            downloads_at_once=self.token_downloads_at_once,
+        )
+
+    @property
+    def try_rules(self) -> TryRules:
+        """How addresses whose tokens fail are slowed."""
+        return TryRules(
+            free=self.free_tries,
+            first_wait=self.first_wait,
+            longest=self.longest_wait,
+            forget_after=self.forget_tries_after,
         )
 
     @property

@@ -1,9 +1,10 @@
 """The object store behind one small class: S3 through the minio SDK, streams in both directions."""
 
 import asyncio
-from collections.abc import AsyncIterable, Callable, Sequence
+from collections.abc import AsyncIterable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import urllib3
@@ -16,6 +17,7 @@ from urllib3.exceptions import HTTPError
 
 from stoker_dataset_gateway.byte_bridge import ByteBridge
 from stoker_dataset_gateway.errors import ObjectMissing, StoreFull, StoreUnavailable
+from stoker_dataset_gateway.object_socket import ObjectSocket, open_socket
 from stoker_shared.errors import StokerError
 from stoker_shared.logging import get_logger
 
@@ -27,6 +29,7 @@ _MOST_PARTS = 9_000
 _MISSING = frozenset({"NoSuchKey", "NoSuchObject", "NoSuchVersion", "NoSuchUpload"})
 _FULL = frozenset({"XMinioStorageFull", "XMinioAdminBucketQuotaExceeded", "QuotaExceeded", "InsufficientStorage"})
 _THREADS = 64
+_SIGNED_FOR = timedelta(minutes=5)
 
 ResultT = TypeVar("ResultT")
 
@@ -115,6 +118,7 @@ class ObjectStore:
 
     def __init__(self, address: StoreAddress) -> None:
         self._bucket = address.bucket
+        self._is_secure = address.is_secure
         self._limiter = CapacityLimiter(_THREADS)
         # Uploads hold a thread for as long as their client sends; they must not starve reads and deletes.
         self._upload_limiter = CapacityLimiter(_THREADS)
@@ -172,6 +176,23 @@ class ObjectStore:
         except ObjectMissing:
             raise ObjectMissing(key) from None
         return ObjectReader(response, self._limiter)
+
+    @property
+    def has_sockets(self) -> bool:
+        """Whether `open_socket` works; over TLS a bare socket is of no use."""
+        return not self._is_secure
+
+    async def open_socket(self, key: str, *, offset: int, length: int) -> ObjectSocket:
+        """`length` bytes of an object from `offset` on, on a bare socket.
+
+        Raises:
+            ObjectMissing.
+        """
+        url = self._client.get_presigned_url("GET", self._bucket, key, expires=_SIGNED_FOR)
+        try:
+            return await _in_thread(self._limiter, open_socket, url, offset=offset, length=length)
+        except ObjectMissing:
+            raise ObjectMissing(key) from None
 
     async def size_of(self, key: str) -> int:
         """Bytes of an object.
@@ -278,6 +299,27 @@ def _code_and_status(error: Exception) -> tuple[str, int]:
             return "InvalidResponse", 0
         case _:
             return "", 0
+
+
+class PublicStore:
+    """Addresses of objects that a client can fetch from the store by itself. Computed here, nobody is asked."""
+
+    def __init__(self, address: StoreAddress) -> None:
+        self._bucket = address.bucket
+        self._client = _S3(
+            address.endpoint,
+            access_key=address.access_key.get_secret_value(),
+            secret_key=address.secret_key.get_secret_value(),
+            region=address.region,
+            secure=address.is_secure,
+        )
+
+    def url_of(self, key: str, *, lifetime: timedelta, answer_headers: Mapping[str, str]) -> str:
+        """A GET address that works for `lifetime`; the store answers with `answer_headers`."""
+        wanted: dict[str, str | list[str] | tuple[str]] = {
+            f"response-{name.lower()}": value for name, value in answer_headers.items()
+        }
+        return self._client.presigned_get_object(self._bucket, key, expires=lifetime, response_headers=wanted)
 
 
 def _http_client() -> urllib3.PoolManager:

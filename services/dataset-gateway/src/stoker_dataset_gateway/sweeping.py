@@ -16,7 +16,7 @@ from stoker_shared.logging import get_logger
 logger = get_logger(__name__)
 
 # Far longer than any mint can be under way.
-_KEEP_REVOKED_ATTEMPTS = timedelta(days=31)
+_KEEP_ATTEMPTS = timedelta(days=31)
 
 
 class Sweeper:
@@ -57,9 +57,7 @@ class Sweeper:
         now = self._clock.now()
         expired_before = now - self._keep_expired
         async with self._database.transaction() as session:
-            await self._tokens.sweep(
-                session, expired_before=expired_before, revoked_before=now - _KEEP_REVOKED_ATTEMPTS
-            )
+            await self._tokens.sweep(session, expired_before=expired_before, admitted_before=now - _KEEP_ATTEMPTS)
             await self._uploads.sweep(session, expired_before=expired_before)
             await self._versions.sweep_unfinished(session, created_before=expired_before)
         await self._writer.sweep()

@@ -2,5 +2,6 @@
 
 from stoker_shared.database.engine import Database, UtcColumn, utc_column
 from stoker_shared.database.migrations import migrate_down, migrate_up
+from stoker_shared.database.statements import Statements
 
-__all__ = ["Database", "UtcColumn", "migrate_down", "migrate_up", "utc_column"]
+__all__ = ["Database", "Statements", "UtcColumn", "migrate_down", "migrate_up", "utc_column"]

@@ -1,11 +1,12 @@
 """Making and running the HTTP application of a service."""
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 
 import uvicorn
 from fastapi import FastAPI
 
+from stoker_shared.web.client_socket import LendingProtocol
 from stoker_shared.web.health import ReadinessCheck, health_router
 from stoker_shared.web.problems import Problem, install_problem_handlers
 from stoker_shared.web.tracing import TraceMiddleware
@@ -30,8 +31,11 @@ def create_application(
     return application
 
 
-def serve(application: FastAPI, *, host: str, port: int) -> None:
-    """Run until SIGTERM or SIGINT; open requests get a few seconds to end."""
+def serve(application: FastAPI, *, host: str, port: int, trusted_proxies: Sequence[str] = ()) -> None:
+    """Run until SIGTERM or SIGINT; open requests get a few seconds to end.
+
+    `trusted_proxies`: addresses or networks whose X-Forwarded-For is believed. From anybody else it means nothing.
+    """
     uvicorn.run(
         application,
         host=host,
@@ -41,5 +45,7 @@ def serve(application: FastAPI, *, host: str, port: int) -> None:
         timeout_graceful_shutdown=5,
         server_header=False,
         loop="uvloop",
-        http="httptools",
+        http=LendingProtocol,
+        proxy_headers=bool(trusted_proxies),
+        forwarded_allow_ips=list(trusted_proxies),
     )

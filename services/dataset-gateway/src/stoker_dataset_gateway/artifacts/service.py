@@ -142,6 +142,7 @@ class ArtifactService:
                 filename=PurePosixPath(artifact.name).name,
                 sha256=artifact.sha256,
                 size_bytes=artifact.size_bytes,
+                stored_at=artifact.created_at,
                 created_at=now,
                 expires_at=expires_at,
             )

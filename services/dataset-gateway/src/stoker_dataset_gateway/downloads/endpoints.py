@@ -1,30 +1,38 @@
 """GET and HEAD of a file behind a token: datasets for pods, artifacts for users."""
 
-from functools import partial
 from typing import Annotated, Any
-from urllib.parse import quote
 
 from fastapi import APIRouter, Query, Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 
-from stoker_dataset_gateway.downloads.ranges import ByteRange, wanted_range
-from stoker_dataset_gateway.downloads.response import ObjectStream
+from stoker_dataset_gateway.downloads.conditions import is_compressible, is_range_valid, verdict, wants_gzip
+from stoker_dataset_gateway.downloads.headers import MEDIA_TYPE, common_headers, disposition, gzipped, partial, whole
+from stoker_dataset_gateway.downloads.ranges import ByteRange, wanted_ranges
+from stoker_dataset_gateway.downloads.response import FileStream, GzipStream
 from stoker_dataset_gateway.downloads.service import DownloadService, ServedFile
-from stoker_dataset_gateway.errors import RangeUnsatisfiable
+from stoker_dataset_gateway.errors import PreconditionFailed, RangeUnsatisfiable
 from stoker_shared.web.problems import Problem, problem_response
 
 PATHS = {"dataset": "/v1/datasets/download", "artifact": "/v1/artifacts/download"}
 
+_BYTES = {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}
 _ANSWERS: dict[int | str, dict[str, Any]] = {
-    200: {"content": {"application/octet-stream": {}}, "description": "The whole file"},
-    206: {"content": {"application/octet-stream": {}}, "description": "The range"},
+    200: {**_BYTES, "description": "The whole file"},
+    206: {
+        "content": {**_BYTES["content"], "multipart/byteranges": {"schema": {"type": "string", "format": "binary"}}},
+        "description": "The range, or several",
+    },
+    304: {"description": "The client has this very file (If-None-Match)"},
+    307: {"description": "Fetch it from the store itself; the address works for some minutes"},
     **{
         status: {"model": Problem, "description": text}
         for status, text in {
             400: "No token",
             401: "The token is unknown, expired or revoked",
             404: "The bytes are gone",
+            412: "Another file than If-Match demands",
             416: "No such range",
+            429: "Too often, too many at once, or too many refused tokens from this address; see Retry-After",
             503: "The store is away; see Retry-After",
         }.items()
     },
@@ -42,7 +50,7 @@ def download_routes(service: DownloadService) -> APIRouter:
             operation_id=f"download_{kind}",
             response_class=Response,
             responses=_ANSWERS,
-            summary=f"Fetch the {kind} that the token was minted for, whole or one range of it",
+            summary=f"Fetch the {kind} that the token was minted for, whole or in ranges",
         )
         router.add_api_route(
             path, _endpoint(service, kind), methods=["HEAD"], operation_id=f"look_at_{kind}", include_in_schema=False
@@ -52,46 +60,61 @@ def download_routes(service: DownloadService) -> APIRouter:
 
 def _endpoint(service: DownloadService, kind: str) -> Any:
     async def download(request: Request, token: Annotated[str, Query()] = "") -> Response:
-        is_get = request.method == "GET"
-        file = await service.admit(token, kind=kind, is_use=is_get)
-        if not is_get:
+        file = await service.admit(token, kind=kind)
+        is_packed = _is_packed(request, file)
+        etag = file.validators.gzip_etag if is_packed else file.validators.etag
+        match verdict(request.headers, file.validators):
+            case "failed":
+                raise PreconditionFailed
+            case "not_modified":
+                return Response(status_code=304, headers=common_headers(file, etag=etag))
+        if request.method == "HEAD":
             await service.ensure_there(file)
-            return Response(headers=_headers(file, None), media_type="application/octet-stream")
+            return _without_body(gzipped(file) if is_packed else whole(file)[0])
+        if service.is_redirecting:
+            return _redirect(service, file)
         try:
-            part = wanted_range(
-                range_header=request.headers.get("range"),
-                if_range=request.headers.get("if-range"),
-                etag=file.etag,
-                size_bytes=file.size_bytes,
-            )
+            parts = _wanted_parts(request, file)
         except RangeUnsatisfiable as error:
             response = problem_response(error)
             response.headers["Content-Range"] = f"bytes */{error.size_bytes}"
             return response
-        return await _stream(service, file, part)
+        return _stream(service, file, parts, is_packed=is_packed)
 
     return download
 
 
-async def _stream(service: DownloadService, file: ServedFile, part: ByteRange | None) -> ObjectStream:
-    return ObjectStream(
-        await service.open(file, part),
-        length=part.length if part else file.size_bytes,
-        status_code=206 if part else 200,
-        headers=_headers(file, part),
-        on_end=partial(service.count_bytes, file),
+def _is_packed(request: Request, file: ServedFile) -> bool:
+    return (
+        is_compressible(file.filename, file.size_bytes)
+        and wants_gzip(request.headers.get("accept-encoding"))
+        and "range" not in request.headers  # ranges count the bytes of the file as it is
+        and request.scope["http_version"] != "1.0"  # which knows no end but the promised length
     )
 
 
-def _headers(file: ServedFile, part: ByteRange | None) -> dict[str, str]:
-    headers = {
-        "Content-Length": str(part.length if part else file.size_bytes),
-        "ETag": file.etag,
-        "Accept-Ranges": "bytes",
-        "Cache-Control": "no-store",
-        "Content-Disposition": f"attachment; filename*=UTF-8''{quote(file.filename, safe='')}",
-        "X-Content-Type-Options": "nosniff",
-    }
-    if part is not None:
-        headers["Content-Range"] = part.content_range(file.size_bytes)
-    return headers
+def _wanted_parts(request: Request, file: ServedFile) -> list[ByteRange] | None:
+    if not is_range_valid(request.headers.get("if-range"), file.validators):
+        return None
+    return wanted_ranges(request.headers.get("range"), size_bytes=file.size_bytes)
+
+
+def _stream(
+    service: DownloadService, file: ServedFile, parts: list[ByteRange] | None, *, is_packed: bool
+) -> FileStream:
+    if is_packed:
+        return GzipStream(service, file, status_code=200, headers=gzipped(file), segments=())
+    headers, segments = whole(file) if parts is None else partial(file, parts)
+    return FileStream(service, file, status_code=200 if parts is None else 206, headers=headers, segments=segments)
+
+
+def _redirect(service: DownloadService, file: ServedFile) -> Response:
+    service.count_use(file)
+    address = service.address_at_store(file, disposition=disposition(file.filename), media_type=MEDIA_TYPE)
+    return RedirectResponse(address, status_code=307, headers={"Cache-Control": "no-store"})
+
+
+def _without_body(headers: dict[str, str]) -> Response:
+    response = Response()
+    response.raw_headers = [(name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()]
+    return response

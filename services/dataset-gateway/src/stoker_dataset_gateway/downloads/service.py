@@ -1,22 +1,24 @@
 """One token, one file."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
+from stoker_dataset_gateway.downloads.conditions import Validators
+from stoker_dataset_gateway.downloads.limits import TokenLimits
 from stoker_dataset_gateway.downloads.ranges import ByteRange
 from stoker_dataset_gateway.errors import TokenMissing, TokenRefused
-from stoker_dataset_gateway.storage import ObjectReader, ObjectStore
+from stoker_dataset_gateway.object_socket import ObjectSocket
+from stoker_dataset_gateway.storage import ObjectReader, ObjectStore, PublicStore
 from stoker_dataset_gateway.tokens.repository import TokenRepository
-from stoker_dataset_gateway.tokens.tables import DownloadToken
+from stoker_dataset_gateway.tokens.usage import UsageLedger
 from stoker_shared.clock import Clock
-from stoker_shared.database import Database
-from stoker_shared.errors import TransientError
-from stoker_shared.logging import get_logger
+from stoker_shared.database import Statements
 from stoker_shared.tokens import hashes_equal, is_token_shaped, token_hash
 
-logger = get_logger(__name__)
-
 NEXT_STEPS = {
-    "dataset": "The deployer mints a new one with the next attempt.",
+    "dataset": "Ask for a new one with the job token: POST /v1/jobs/{job_id}/downloads.",
     "artifact": "Ask for a new one with POST /v1/artifacts/{id}/download.",
 }
 
@@ -28,41 +30,77 @@ class ServedFile:
     token_hash: str
     key: str
     filename: str
-    sha256: str
     size_bytes: int
+    expires_at: datetime
+    validators: Validators
 
-    @property
-    def etag(self) -> str:
-        """Strong: the same bytes, always."""
-        return f'"{self.sha256}"'
+
+@dataclass(frozen=True, slots=True)
+class DownloadRules:
+    """`idle_timeout`: how long a client may take nothing. `redirect_lifetime`: of an address at the store itself.
+
+    `public_store`: clients are sent there instead of being served here.
+    """
+
+    idle_timeout: timedelta
+    redirect_lifetime: timedelta
+    public_store: PublicStore | None = None
 
 
 class DownloadService:
     """Finds the file behind a token and opens it."""
 
-    def __init__(self, database: Database, store: ObjectStore, *, clock: Clock) -> None:
-        self._database = database
+    def __init__(
+        self,
+        statements: Statements,
+        store: ObjectStore,
+        *,
+        clock: Clock,
+        limits: TokenLimits,
+        usage: UsageLedger,
+        rules: DownloadRules,
+    ) -> None:
+        self._statements = statements
         self._store = store
         self._clock = clock
+        self._usage = usage
+        self._public_store = rules.public_store
         self._tokens = TokenRepository()
+        self.limits = limits
+        self.rules = rules
 
-    async def admit(self, token: str, *, kind: str, is_use: bool) -> ServedFile:
-        """The file that the token opens; `is_use` counts it.
+    @property
+    def is_redirecting(self) -> bool:
+        """Whether clients fetch from the store itself."""
+        return self._public_store is not None
+
+    @property
+    def has_sockets(self) -> bool:
+        """Whether `open_socket` works with this store."""
+        return self._store.has_sockets
+
+    async def admit(self, token: str, *, kind: str) -> ServedFile:
+        """The file that the token opens.
 
         Raises:
-            TokenMissing, TokenRefused.
+            TokenMissing, TokenRefused; TooManyRequests: the token is used too often.
         """
         if not token:
             raise TokenMissing
-        found = await self._find(token, kind=kind, is_use=is_use) if is_token_shaped(token) else None
-        if found is None:
+        if not is_token_shaped(token):
             raise TokenRefused(next_step=NEXT_STEPS[kind])
+        wanted = token_hash(token)
+        found = await self._tokens.download(self._statements, wanted, kind=kind, now=self._clock.now())
+        if found is None or not hashes_equal(found.token_hash, wanted):
+            raise TokenRefused(next_step=NEXT_STEPS[kind])
+        self.limits.count_request(wanted)
         return ServedFile(
             token_hash=found.token_hash,
             key=found.object_key,
             filename=found.filename,
-            sha256=found.sha256,
             size_bytes=found.size_bytes,
+            expires_at=found.expires_at,
+            validators=Validators(found.sha256, found.stored_at),
         )
 
     async def ensure_there(self, file: ServedFile) -> None:
@@ -73,27 +111,45 @@ class DownloadService:
         """
         await self._store.size_of(file.key)
 
-    async def open(self, file: ServedFile, part: ByteRange | None) -> ObjectReader:
-        """The bytes, or a part of them.
+    async def open_socket(self, file: ServedFile, part: ByteRange) -> ObjectSocket:
+        """A part of the bytes on a bare socket.
 
         Raises:
             ObjectMissing, StoreUnavailable.
         """
-        if part is None:
-            return await self._store.open(file.key)
-        return await self._store.open(file.key, offset=part.start, length=part.length)
+        return await self._store.open_socket(file.key, offset=part.start, length=part.length)
 
-    async def count_bytes(self, file: ServedFile, count: int) -> None:
-        """Account for bytes that went out; the file has been served, so a failure here is only logged."""
+    @asynccontextmanager
+    async def reading(self, file: ServedFile, part: ByteRange) -> AsyncIterator[ObjectReader]:
+        """A part of the bytes, block by block.
+
+        Raises:
+            ObjectMissing, StoreUnavailable.
+        """
+        reader = await self._store.open(file.key, offset=part.start, length=part.length)
         try:
-            async with self._database.transaction() as session:
-                await self._tokens.add_bytes_served(session, file.token_hash, count)
-        except TransientError as error:
-            logger.warning("served bytes not counted", bytes=count, reason=error.detail)
+            yield reader
+        finally:
+            await reader.close()
 
-    async def _find(self, token: str, *, kind: str, is_use: bool) -> DownloadToken | None:
-        wanted = token_hash(token)
-        look_up = self._tokens.use_download_token if is_use else self._tokens.download_token
-        async with self._database.transaction() as session:
-            found = await look_up(session, wanted, kind=kind, now=self._clock.now())
-        return found if found is not None and hashes_equal(found.token_hash, wanted) else None
+    def address_at_store(self, file: ServedFile, *, disposition: str, media_type: str) -> str:
+        """Where the client finds the bytes itself; no longer good than the token."""
+        assert self._public_store is not None  # noqa: S101 - asked for only if redirecting
+        left = max(file.expires_at - self._clock.now(), timedelta(seconds=1))
+        return self._public_store.url_of(
+            file.key,
+            lifetime=min(self.rules.redirect_lifetime, left),
+            answer_headers={
+                "Content-Disposition": disposition,
+                "Content-Type": media_type,
+                "Cache-Control": "no-store",
+            },
+        )
+
+    def count_use(self, file: ServedFile) -> None:
+        """Account for a GET."""
+        self._usage.count_use(file.token_hash)
+
+    def count_bytes(self, file: ServedFile, count: int) -> None:
+        """Account for bytes that went out."""
+        self._usage.count_bytes(file.token_hash, count)

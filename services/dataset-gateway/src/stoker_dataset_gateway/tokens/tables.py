@@ -10,7 +10,7 @@ from stoker_shared.database import UtcColumn
 
 
 class JobToken(Table, table=True):
-    """What one attempt may store artifacts with."""
+    """What one attempt may store artifacts with, and renew the address of its dataset with."""
 
     __tablename__ = "job_tokens"
     __table_args__ = (sa.Index("job_tokens_attempt", "job_id", "attempt"),)
@@ -19,6 +19,7 @@ class JobToken(Table, table=True):
     job_id: str
     attempt: int
     owner: str
+    dataset_version_id: str | None = None
     created_at: datetime = Field(sa_type=UtcColumn)
     expires_at: datetime = Field(sa_type=UtcColumn, index=True)
     revoked_at: datetime | None = Field(default=None, sa_type=UtcColumn)
@@ -38,6 +39,7 @@ class DownloadToken(Table, table=True):
     filename: str
     sha256: str
     size_bytes: int = Field(sa_type=sa.BigInteger)
+    stored_at: datetime | None = Field(default=None, sa_type=UtcColumn)
     job_id: str | None = None
     attempt: int | None = None
     created_at: datetime = Field(sa_type=UtcColumn)
@@ -48,11 +50,12 @@ class DownloadToken(Table, table=True):
     bytes_served: int = Field(default=0, sa_type=sa.BigInteger)
 
 
-class RevokedAttempt(Table, table=True):
-    """An attempt that is over. A `mint` that arrives late must not bring it back."""
+class Attempt(Table, table=True):
+    """An attempt that tokens were minted for. Once `revoked_at` is set, a `mint` that arrives late is refused."""
 
-    __tablename__ = "revoked_attempts"
+    __tablename__ = "attempts"
 
     job_id: str = Field(primary_key=True)
     attempt: int = Field(primary_key=True)
-    revoked_at: datetime = Field(sa_type=UtcColumn, index=True)
+    admitted_at: datetime = Field(sa_type=UtcColumn, index=True)
+    revoked_at: datetime | None = Field(default=None, sa_type=UtcColumn)
