@@ -8,17 +8,20 @@ from pydantic import SecretStr
 from sqlalchemy import Connection, inspect
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from stoker_dataset_gateway.artifact_uploads.tables import ArtifactPart, ArtifactUpload
 from stoker_dataset_gateway.artifacts.tables import Artifact, ArtifactCounter
 from stoker_dataset_gateway.datasets.tables import DatasetVersion
 from stoker_dataset_gateway.main import MIGRATIONS
 from stoker_dataset_gateway.objects.tables import ObjectWrite
 from stoker_dataset_gateway.tables import Table
 from stoker_dataset_gateway.tokens.tables import DownloadToken, JobToken, RevokedAttempt
+from stoker_dataset_gateway.trainer_bundles.tables import TrainerBundle
 from stoker_dataset_gateway.uploads.tables import Upload
 from stoker_shared.database import migrate_down, migrate_up
 from tests.support.servers import TestDatabase
 
 TABLES = (Artifact, ArtifactCounter, DatasetVersion, ObjectWrite, DownloadToken, JobToken, RevokedAttempt, Upload)
+TABLES += (ArtifactPart, ArtifactUpload, TrainerBundle)
 SHARED = {"outbox", "processed", "broker_watermark", "alembic_version"}
 
 

@@ -3,6 +3,7 @@
 import asyncio
 from datetime import timedelta
 
+from stoker_dataset_gateway.artifacts.retention import Retention
 from stoker_dataset_gateway.datasets.repository import DatasetRepository
 from stoker_dataset_gateway.objects.service import ObjectWriter
 from stoker_dataset_gateway.tokens.repository import TokenRepository
@@ -22,10 +23,18 @@ class Sweeper:
     """Deletes expired rows `keep_expired` after their end, and objects that nothing wants."""
 
     def __init__(
-        self, database: Database, writer: ObjectWriter, *, clock: Clock, every: timedelta, keep_expired: timedelta
+        self,
+        database: Database,
+        writer: ObjectWriter,
+        retention: Retention,
+        *,
+        clock: Clock,
+        every: timedelta,
+        keep_expired: timedelta,
     ) -> None:
         self._database = database
         self._writer = writer
+        self._retention = retention
         self._clock = clock
         self._every = every
         self._keep_expired = keep_expired
@@ -52,4 +61,5 @@ class Sweeper:
             )
             await self._uploads.sweep(session, expired_before=expired_before)
             await self._versions.sweep_unfinished(session, created_before=expired_before)
+        await self._retention.sweep()
         await self._writer.sweep()
