@@ -75,7 +75,9 @@ class PartsClient:
 
 async def new_attempt(world: World, **changes: Any) -> PartsClient:
     """An attempt of a new job."""
-    _, access = await world.mint(await world.stored(jsonl([{"text": os.urandom(8).hex()}])), **changes)
+    _, access = await world.mint(
+        await world.stored(jsonl([{"text": os.urandom(8).hex()} for _ in range(2)])), **changes
+    )
     return PartsClient(world, access)
 
 
