@@ -12,7 +12,7 @@ PYTEST := $(BIN)/python -m pytest
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-all lint bench bench-submit chaos-kill up clean
+.PHONY: help install demo test test-all lint bench bench-submit chaos-kill up bundle clean
 
 help: ## list what make can do
 	@echo "Stoker"
@@ -56,6 +56,9 @@ bench: $(VENV)/.ready ## every benchmark; each prints a ratio against a named ri
 
 bench-submit: $(VENV)/.ready ## from a submitted job to its command at the deployer
 	$(BIN)/python -m benchmarks.bench_submit
+
+bundle: $(VENV)/.ready ## the trainer as one archive in dist/, with its SHA-256; the same bytes from the same sources
+	@$(BIN)/python -m tools.bundle
 
 clean: ## remove .venv, caches and what the demo left
 	@echo "Removing $(VENV), .demo, dist and caches"

@@ -173,7 +173,7 @@ async def test_checkpoints_are_sent_beside_the_training_and_the_newest_stay(worl
         for entry in path.iterdir():  # as the trainer does with its older ones
             entry.unlink()
         manifest_name = f"checkpoints/{step}/complete.json"
-        while manifest_name not in await listed(world, access):
+        while manifest_name not in await listed(world, access):  # noqa: ASYNC110 - the other side is another process
             await asyncio.sleep(0.05)
     assert await asyncio.to_thread(uploader.close, patience_seconds=20)
     found = await listed(world, access)
