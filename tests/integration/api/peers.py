@@ -159,6 +159,13 @@ def _register_gateway(peers: Peers, bus: Bus) -> None:
     async def list_datasets(request: ListDatasets) -> DatasetList:
         return DatasetList(datasets=[facts for facts in peers.datasets.values() if facts.owner == request.owner])
 
+    answer(bus, OPEN_UPLOAD, open_upload)
+    answer(bus, DESCRIBE, describe)
+    answer(bus, LIST, list_datasets)
+    _register_artifacts(peers, bus)
+
+
+def _register_artifacts(peers: Peers, bus: Bus) -> None:
     async def list_artifacts(request: ListArtifacts) -> ArtifactList:
         return ArtifactList(artifacts=[artifact for artifact in peers.artifacts if artifact.job_id == request.job_id])
 
@@ -178,12 +185,9 @@ def _register_gateway(peers: Peers, bus: Bus) -> None:
         peers.artifacts = left
         return Empty()
 
-    answer(bus, DELETE_ARTIFACT, delete_artifact)
-    answer(bus, OPEN_UPLOAD, open_upload)
-    answer(bus, DESCRIBE, describe)
-    answer(bus, LIST, list_datasets)
     answer(bus, LIST_ARTIFACTS, list_artifacts)
     answer(bus, OPEN_ARTIFACT, open_artifact)
+    answer(bus, DELETE_ARTIFACT, delete_artifact)
 
 
 def _register_deployer(peers: Peers, bus: Bus) -> None:

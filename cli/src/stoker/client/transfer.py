@@ -81,11 +81,11 @@ def download(
         FileUnreadable: the folder cannot be written.
     """
     partial = target.with_name(f".{target.name}.{sha256[:12]}.part")
+    rest = _Rest(partial, size_bytes, etag=f'"{sha256}"')
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with open_http(url) as client:
             while _size_or_nothing(partial) != size_bytes:
-                rest = _Rest(partial, size_bytes, f'"{sha256}"')
                 retry.run(lambda: _fetch_rest(client, url, rest=rest, progress=progress))
         actual = hash_file(partial).sha256
         if actual != sha256:

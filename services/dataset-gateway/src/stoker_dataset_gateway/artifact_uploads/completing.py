@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
 
@@ -48,7 +48,7 @@ class _Check:
     """A check of this process and how far it is."""
 
     upload: ArtifactUpload
-    token: str
+    token: str = field(repr=False)
     checked_bytes: int = 0
     task: "asyncio.Task[tuple[Artifact, bool]] | None" = None
 
