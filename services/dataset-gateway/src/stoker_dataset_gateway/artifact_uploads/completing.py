@@ -133,8 +133,11 @@ class UploadCompleter:
 
     def _ended(self, upload_id: str, task: "asyncio.Task[tuple[Artifact, bool]]") -> None:
         del self._running[upload_id]
-        if not task.cancelled() and (error := task.exception()) is not None:
-            logger.warning("artifact upload not completed", upload_id=upload_id, reason=str(error)[:500])
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, StokerError):
+            logger.warning("artifact upload not completed", upload_id=upload_id, reason=error.detail)
+        elif error is not None:
+            logger.error("artifact upload not completed", upload_id=upload_id, exc_info=error)
 
     async def _check(self, check: _Check, parts: list[ArtifactPart]) -> tuple[Artifact, bool]:
         try:

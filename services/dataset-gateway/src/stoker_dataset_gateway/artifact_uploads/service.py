@@ -151,21 +151,21 @@ class ArtifactUploadService:
         return None
 
     async def _begin_new(self, attempt: JobToken, wanted: BeginUpload, token: str) -> UploadBegun:
-        upload = await self._opened(attempt, wanted)
+        key = object_key(attempt, wanted.name)
         try:
+            upload = await self._opened(attempt, wanted, key)
             begun, ended_key = await self._admit(upload, wanted, token)
         except BaseException:
-            await self._writer.discard(upload.object_key)
+            await self._writer.discard(key)
             raise
         if begun.upload_id != upload.id:  # somebody else was first
-            await self._writer.discard(upload.object_key)
+            await self._writer.discard(key)
         if ended_key is not None:
             await self._writer.discard(ended_key)
         return begun
 
-    async def _opened(self, attempt: JobToken, wanted: BeginUpload) -> ArtifactUpload:
+    async def _opened(self, attempt: JobToken, wanted: BeginUpload, key: str) -> ArtifactUpload:
         """An upload that the store knows of; what it leaves there is swept unless it gets its row in time."""
-        key = object_key(attempt, wanted.name)
         purpose = f"parts:{attempt.job_id}:{attempt.attempt}:{wanted.name}"
         await self._writer.open_write(key=key, purpose=purpose, lifetime=self._rules.lifetime)
         return ArtifactUpload(
