@@ -12,7 +12,7 @@ PYTEST := $(BIN)/python -m pytest
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-all lint bench bench-submit bench-delivery bench-token chaos-kill up clean
+.PHONY: help install demo test test-all lint bench bench-submit bench-delivery bench-token chaos-kill up bundle clean
 
 help: ## list what make can do
 	@echo "Stoker"
@@ -62,6 +62,9 @@ bench-delivery: $(VENV)/.ready ## a file of 1 GiB through the gateway, by redire
 
 bench-token: $(VENV)/.ready ## download tokens minted and validated per second
 	$(BIN)/python -m benchmarks.bench_token
+
+bundle: $(VENV)/.ready ## the trainer as one archive in dist/, with its SHA-256; the same bytes from the same sources
+	@$(BIN)/python -m tools.bundle
 
 clean: ## remove .venv, caches and what the demo left
 	@echo "Removing $(VENV), .demo, dist and caches"

@@ -38,6 +38,7 @@ class LaunchJob(Command):
     """Run this frozen plan. `offers` are tried in order."""
 
     verb = "launch"
+    schema_version: int = 2
 
     schema_version: int = 2
     owner: str

@@ -237,6 +237,20 @@ class ArtifactStored(ArtifactEvent):
     size_bytes: int
 
 
+ArtifactDeletion = Literal["owner", "retention", "superseded"]
+"""Who wanted it gone: its owner, the rules of retention, or the trainer, which has stored newer checkpoints."""
+
+
+class ArtifactDeleted(ArtifactEvent):
+    """A file is in no list any more and cannot be fetched."""
+
+    type: Literal["deleted"] = "deleted"
+    name: str
+    sha256: str
+    size_bytes: int
+    why: ArtifactDeletion
+
+
 EVENTS: tuple[type[Event], ...] = (
     JobQueued,
     ProvisioningStarted,
@@ -254,4 +268,5 @@ EVENTS: tuple[type[Event], ...] = (
     DatasetVersionStored,
     DatasetVersionRejected,
     ArtifactStored,
+    ArtifactDeleted,
 )

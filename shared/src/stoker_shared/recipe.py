@@ -116,6 +116,8 @@ class Recipe(RecipePart):
     batch: Batch = Batch()
     length: Length = Length()
     checkpoint_every_steps: int = Field(default=0, ge=0)
+    upload_checkpoints: bool = True
+    keep_uploaded_checkpoints: int = Field(default=2, ge=1, le=100)
     log_every_steps: int = Field(default=1, ge=1)
     seed: int = 17
     sample_prompts: list[Annotated[str, StringConstraints(min_length=1, max_length=4000)]] = Field(

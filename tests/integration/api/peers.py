@@ -12,7 +12,9 @@ from stoker_shared.bus import Bus, answer
 from stoker_shared.errors import NotFound, RemoteRefusal
 from stoker_shared.events import JobEvent
 from stoker_shared.messages import Message
+from stoker_shared.rpc.contract import Empty
 from stoker_shared.rpc.dataset_gateway import (
+    DELETE_ARTIFACT,
     DESCRIBE,
     LIST,
     LIST_ARTIFACTS,
@@ -23,6 +25,7 @@ from stoker_shared.rpc.dataset_gateway import (
     ArtifactOpened,
     DatasetFacts,
     DatasetList,
+    DeleteArtifact,
     DescribeDataset,
     ListArtifacts,
     ListDatasets,
@@ -156,6 +159,13 @@ def _register_gateway(peers: Peers, bus: Bus) -> None:
     async def list_datasets(request: ListDatasets) -> DatasetList:
         return DatasetList(datasets=[facts for facts in peers.datasets.values() if facts.owner == request.owner])
 
+    answer(bus, OPEN_UPLOAD, open_upload)
+    answer(bus, DESCRIBE, describe)
+    answer(bus, LIST, list_datasets)
+    _register_artifacts(peers, bus)
+
+
+def _register_artifacts(peers: Peers, bus: Bus) -> None:
     async def list_artifacts(request: ListArtifacts) -> ArtifactList:
         return ArtifactList(artifacts=[artifact for artifact in peers.artifacts if artifact.job_id == request.job_id])
 
@@ -167,11 +177,17 @@ def _register_gateway(peers: Peers, bus: Bus) -> None:
                 return ArtifactOpened(artifact=artifact, download_url=url, expires_at=NOW)
         raise NotFound("artifact", request.artifact_id)
 
-    answer(bus, OPEN_UPLOAD, open_upload)
-    answer(bus, DESCRIBE, describe)
-    answer(bus, LIST, list_datasets)
+    async def delete_artifact(request: DeleteArtifact) -> Empty:
+        peers.asked.append(request)
+        left = [artifact for artifact in peers.artifacts if artifact.artifact_id != request.artifact_id]
+        if left == peers.artifacts:
+            raise NotFound("artifact", request.artifact_id)
+        peers.artifacts = left
+        return Empty()
+
     answer(bus, LIST_ARTIFACTS, list_artifacts)
     answer(bus, OPEN_ARTIFACT, open_artifact)
+    answer(bus, DELETE_ARTIFACT, delete_artifact)
 
 
 def _register_deployer(peers: Peers, bus: Bus) -> None:

@@ -13,6 +13,7 @@ from stoker.stack.standalone import RunningNats
 from stoker_api.jobs.subscribers import JobReadModel
 from stoker_shared.clock import ManualClock
 from stoker_shared.database import Database
+from stoker_shared.rpc.dataset_gateway import DeleteArtifact
 from tests.integration.api.conftest import Api, User
 from tests.integration.api.events import a_failure, a_life, a_requeue
 from tests.integration.api.peers import ARTIFACT_ID, Peers, an_artifact
@@ -212,3 +213,7 @@ async def test_reports_and_artifacts_come_from_their_owners(user: User, peers: P
     assert opened["download_url"].startswith("http")
     assert opened["artifact"]["name"] == "model.tar"
     assert (await user.http.post("/v1/artifacts/art-0000000000000001/download")).status_code == 404
+    assert (await user.http.delete(f"/v1/artifacts/{ARTIFACT_ID}")).status_code == 200
+    asked = [question for question in peers.asked if isinstance(question, DeleteArtifact)]
+    assert [question.owner for question in asked] == [user.user_id]
+    assert (await user.http.delete(f"/v1/artifacts/{ARTIFACT_ID}")).status_code == 404

@@ -60,6 +60,7 @@ class ContractServer:
     artifact: bytes = b""
     artifact_name: str = "adapter_model.safetensors"
     artifact_sha256: str | None = None
+    deleted: list[str] = field(default_factory=list)
     break_after: list[int] = field(default_factory=list)
     """For each download in turn: bytes after which the connection breaks."""
 
@@ -81,6 +82,7 @@ class ContractServer:
                 Route("/v1/jobs/{id}/logs", self._logs),
                 Route("/v1/jobs/{id}/artifacts", self._artifacts),
                 Route("/v1/jobs/{id}", self._job),
+                Route("/v1/artifacts/{id}", self._delete, methods=["DELETE"]),
                 Route("/v1/artifacts/{id}/download", self._open, methods=["POST"]),
                 Route("/v1/artifacts/download", self._download),
             ]
@@ -193,11 +195,19 @@ class ContractServer:
         }
         return early or JSONResponse(opened)
 
+    async def _delete(self, request: Request) -> Response:
+        early = await self._begin(request)
+        if early is None:
+            self.deleted.append(request.path_params["id"])
+        return early or JSONResponse({})
+
     async def _download(self, request: Request) -> Response:
         early = await self._begin(request, token=None)
         if early is not None:
             return early
-        start = int(request.headers.get("range", "bytes=0-").removeprefix("bytes=").rstrip("-"))
+        etag = f'"{hashlib.sha256(self.artifact).hexdigest()}"'
+        is_same = request.headers.get("if-range") == etag
+        start = int(request.headers.get("range", "bytes=0-").removeprefix("bytes=").rstrip("-")) if is_same else 0
         whole = self.artifact[start:]
         stop = self.break_after.pop(0) if self.break_after else len(whole)
         headers = {"content-length": str(len(whole))}

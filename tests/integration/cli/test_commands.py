@@ -129,6 +129,32 @@ def test_files_are_fetched_and_listed_with_their_whole_checksum(
     assert hashlib.sha256(b"weights").hexdigest() in done.stdout
 
 
+def test_checkpoints_are_fetched_only_if_asked_for(
+    server: ContractServer, environment: dict[str, str], tmp_path: Path
+) -> None:
+    server.artifact, server.artifact_name = b"weights", "checkpoints/5/optimizer.pt"
+    without = stoker("artifacts", "get", JOB, "--to", tmp_path / "out", environment=environment)
+    assert without.returncode == 1
+    assert not (tmp_path / "out").exists()
+    done = stoker("artifacts", "get", JOB, "--to", tmp_path / "out", "--checkpoints", environment=environment)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out/checkpoints/5/optimizer.pt").read_bytes() == b"weights"
+
+
+def test_files_are_deleted_by_name_or_folder_and_nothing_without_a_yes(
+    server: ContractServer, environment: dict[str, str]
+) -> None:
+    server.artifact, server.artifact_name = b"weights", "checkpoints/5/optimizer.pt"
+    for names in (["checkpoints"], ["optimizer.pt"], ["checkpoints/6/", "--yes"]):
+        none = stoker("artifacts", "rm", JOB, *names, environment=environment)
+        assert (none.returncode, "nothing of that name" in none.stderr) == (1, True)
+    assert stoker("artifacts", "rm", JOB, "checkpoints/", environment=environment).returncode == 1
+    assert server.deleted == []
+    done = stoker("artifacts", "rm", JOB, "checkpoints/", "--yes", environment=environment)
+    assert (done.returncode, done.stdout.strip()) == (0, "1 files deleted.")
+    assert server.deleted == ["artifact-00000000000000aa"]
+
+
 def test_a_damaged_file_is_status_1(server: ContractServer, environment: dict[str, str], tmp_path: Path) -> None:
     server.artifact, server.artifact_sha256 = b"weights", "0" * 64
     done = stoker("artifacts", "get", JOB, "--to", tmp_path / "out", environment=environment)

@@ -67,6 +67,19 @@ def test_what_an_earlier_program_fetched_is_not_fetched_again(
     assert int(only[6:-1]) > 0
 
 
+def test_bytes_that_changed_behind_the_address_are_fetched_whole_and_refused(
+    server: ContractServer, client: Client, artifact: ArtifactFacts, tmp_path: Path
+) -> None:
+    part = tmp_path / f".{artifact.name}.{artifact.sha256[:12]}.part"
+    part.write_bytes(CONTENT[:10_000])
+    server.artifact = CONTENT[::-1]
+    with pytest.raises(DownloadDamaged):
+        client.download_artifact(artifact, tmp_path)
+    (asked,) = server.requests("GET", "/v1/artifacts/download")
+    assert (asked.headers["range"], asked.headers["if-range"]) == ("bytes=10000-", f'"{artifact.sha256}"')
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_server_without_ranges_is_fetched_from_the_start(
     server: ContractServer, client: Client, artifact: ArtifactFacts, tmp_path: Path
 ) -> None:

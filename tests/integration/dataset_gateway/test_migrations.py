@@ -8,12 +8,14 @@ from pydantic import SecretStr
 from sqlalchemy import Connection, inspect
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from stoker_dataset_gateway.artifact_uploads.tables import ArtifactPart, ArtifactUpload
 from stoker_dataset_gateway.artifacts.tables import Artifact, ArtifactCounter
 from stoker_dataset_gateway.datasets.tables import DatasetVersion
 from stoker_dataset_gateway.main import MIGRATIONS
 from stoker_dataset_gateway.objects.tables import ObjectWrite
 from stoker_dataset_gateway.tables import Table
 from stoker_dataset_gateway.tokens.tables import Attempt, DownloadToken, JobToken
+from stoker_dataset_gateway.trainer_bundles.tables import TrainerBundle
 from stoker_dataset_gateway.uploads.tables import Upload, UploadPart, UploadToken
 from stoker_shared.database import migrate_down, migrate_up
 from tests.support.servers import TestDatabase
@@ -21,11 +23,14 @@ from tests.support.servers import TestDatabase
 TABLES = (
     Artifact,
     ArtifactCounter,
+    ArtifactPart,
+    ArtifactUpload,
     DatasetVersion,
     ObjectWrite,
     DownloadToken,
     JobToken,
     Attempt,
+    TrainerBundle,
     Upload,
     UploadPart,
     UploadToken,

@@ -1,6 +1,7 @@
 """A pod as a process: from the download to the exit report, and every way to end."""
 
 import hashlib
+import json
 import os
 import signal
 import subprocess
@@ -118,6 +119,50 @@ def test_sigterm_saves_a_checkpoint_and_a_restart_goes_on_from_it(
     points = receiver.records("metrics", "points")
     assert [point["sequence"] for point in points] == list(range(1, len(points) + 1))
     assert sorted(point["step"] for point in points if "loss" in point["values"]) == list(range(1, 31))
+
+
+def test_checkpoints_are_stored_while_training_goes_on(receiver: PodReceiver, tmp_path: Path, tiny_model: Path) -> None:
+    pod = Pod(receiver, tmp_path, tiny_model, checkpoint_every_steps=3, length={"max_steps": 12}, sample_prompts=[])
+    assert pod.run() == 0, pod.output
+    names = [name for name in receiver.artifacts if name.startswith("checkpoints/")]
+    steps = {int(name.split("/")[1]) for name in names}
+    assert steps
+    assert steps <= {3, 6, 9, 12}
+    manifests = {name: content for name, content in receiver.artifacts.items() if name.endswith("/complete.json")}
+    for name, content in manifests.items():
+        manifest = json.loads(content)
+        folder = name.rpartition("/")[0]
+        entries = {f"{folder}/{entry['name']}": entry for entry in manifest["files"]}
+        assert {"optimizer.pt", "trainer_state.json", "adapter_model.safetensors", "stoker_seal.json"} <= {
+            entry["name"] for entry in manifest["files"]
+        }
+        for stored, entry in entries.items():
+            kept = receiver.artifacts[stored]
+            assert (len(kept), hashlib.sha256(kept).hexdigest()) == (entry["bytes"], entry["sha256"])
+        assert name == [stored for stored in names if stored.startswith(f"{folder}/")][-1]
+    assert manifests
+    assert not (tmp_path / "outgoing-checkpoints").exists()
+
+
+@pytest.mark.parametrize(("upload", "warnings"), [(True, 1), (False, 0)])
+def test_a_gateway_that_takes_no_checkpoint_does_not_stop_the_training(
+    receiver: PodReceiver, tmp_path: Path, tiny_model: Path, upload: Any, warnings: int
+) -> None:
+    asked: list[str] = []
+
+    def away(kind: str, _body: Any) -> Response | None:
+        if not kind.startswith("artifact checkpoints/"):
+            return None
+        asked.append(kind)
+        return Response(status_code=503)
+
+    receiver.rule = away
+    changes = {"checkpoint_every_steps": 1, "length": {"max_steps": 12}, "sample_prompts": []}
+    pod = Pod(receiver, tmp_path, tiny_model, upload_checkpoints=upload, **changes)
+    assert pod.run() == 0, pod.output
+    alerts = [alert["code"] for alert in receiver.records("alerts")]
+    assert (alerts.count("checkpoint_not_stored"), bool(asked)) == (warnings, upload)
+    assert "receipt.json" in receiver.artifacts
 
 
 def test_a_revoked_token_ends_the_attempt_without_artifacts(

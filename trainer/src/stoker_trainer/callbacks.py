@@ -112,13 +112,22 @@ class ReportCallback(TrainerCallback):
 class ControlCallback(TrainerCallback):
     """Obeys the control plane and SIGTERM between steps, and seals checkpoints.
 
-    `stopped_by` holds the order that ended training early, if one did.
+    `stopped_by` holds the order that ended training early, if one did. `on_checkpoint` gets each sealed folder; it may
+    neither raise nor take its time.
     """
 
-    def __init__(self, report: Report, *, watch: TerminationWatch, fingerprint: str) -> None:
+    def __init__(
+        self,
+        report: Report,
+        *,
+        watch: TerminationWatch,
+        fingerprint: str,
+        on_checkpoint: Callable[[Path], None] | None = None,
+    ) -> None:
         self._report = report
         self._watch = watch
         self._fingerprint = fingerprint
+        self._on_checkpoint = on_checkpoint
         self._obeyed: Control | None = None
         self.stopped_by: Control | None = None
         self.saved_step: int | None = None
@@ -154,9 +163,12 @@ class ControlCallback(TrainerCallback):
         **kwargs: Any,
     ) -> None:
         """Seal what was just written, so that a later resume can trust it."""
-        seal_checkpoint(Path(str(args.output_dir)) / f"checkpoint-{state.global_step}", fingerprint=self._fingerprint)
+        checkpoint = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
+        seal_checkpoint(checkpoint, fingerprint=self._fingerprint)
         self.saved_step = state.global_step
         self._report.log(f"checkpoint saved at step {state.global_step}")
+        if self._on_checkpoint is not None:
+            self._on_checkpoint(checkpoint)
 
 
 def _finite(value: float | None) -> float | None:

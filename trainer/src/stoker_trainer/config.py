@@ -104,7 +104,11 @@ class LengthConfig(Section):
 
 
 class TrainingConfig(Section):
-    """Everything a run needs to know. `lora` null trains all weights; `checkpoint_every_steps` 0 saves none."""
+    """Everything a run needs to know. `lora` null trains all weights; `checkpoint_every_steps` 0 saves none.
+
+    Each saved checkpoint goes to the gateway unless `upload_checkpoints` is off; the newest `keep_uploaded_checkpoints`
+    stay there.
+    """
 
     schema_version: Literal[1] = 1
     method: MethodName = "sft"
@@ -116,6 +120,8 @@ class TrainingConfig(Section):
     batch: BatchConfig = BatchConfig()
     length: LengthConfig = LengthConfig()
     checkpoint_every_steps: int = Field(default=0, ge=0)
+    upload_checkpoints: bool = True
+    keep_uploaded_checkpoints: int = Field(default=2, ge=1, le=100)
     log_every_steps: int = Field(default=1, ge=1)
     seed: int = 17
     sample_prompts: list[Annotated[str, StringConstraints(min_length=1, max_length=4000)]] = Field(

@@ -40,6 +40,8 @@ class PodEnvironment(BaseModel):
     STOKER_REPORT_SECONDS: Seconds = 1
     STOKER_RETRY_SECONDS: Seconds = 600
     STOKER_FAILURE_FLUSH_SECONDS: Seconds = 60
+    STOKER_CHECKPOINT_FLUSH_SECONDS: Seconds = 8
+    """A machine that is told to end gets a last checkpoint away in this time, or not at all."""
 
     @property
     def retry_for(self) -> timedelta:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from stoker_trainer.artifacts import ArtifactGateway
+from stoker_trainer.checkpoint_upload import CheckpointUploader
 from stoker_trainer.config import TrainingConfig, parse_config
 from stoker_trainer.delivery import Delivery
 from stoker_trainer.download import Renewal, download_dataset
@@ -120,7 +122,42 @@ class Attempt:
         return outcome
 
     def _trained(self, config: TrainingConfig) -> Outcome:
-        return run(config, report=self._reporter, watch=self._watch, dataset_sha256=self._pod.DATASET_SHA256.lower())
+        sha256 = self._pod.DATASET_SHA256.lower()
+        if not config.upload_checkpoints:
+            return run(config, report=self._reporter, watch=self._watch, dataset_sha256=sha256)
+        uploader = self._checkpoint_uploader(config)
+        uploader.start()
+        patience = self._pod.STOKER_CHECKPOINT_FLUSH_SECONDS
+        try:
+            outcome = run(
+                config,
+                report=self._reporter,
+                watch=self._watch,
+                dataset_sha256=sha256,
+                on_checkpoint=uploader.offer,
+            )
+            patience = 0.0  # the result is there: nobody will go on from a checkpoint
+        finally:
+            with self._watch.deferred():
+                uploader.close(patience_seconds=patience)
+        if self._watch.is_requested:
+            raise Terminated
+        return outcome
+
+    def _checkpoint_uploader(self, config: TrainingConfig) -> CheckpointUploader:
+        gateway = ArtifactGateway(
+            self._pod.ARTIFACTS_API_URL,
+            token=self._pod.JOB_TOKEN.get_secret_value(),
+            log=self._reporter.log,
+            give_up_after=self._pod.retry_for,
+        )
+        return CheckpointUploader(
+            gateway,
+            folder=self._pod.WORKSPACE / "outgoing-checkpoints",
+            keep=config.keep_uploaded_checkpoints,
+            log=self._reporter.log,
+            warn=lambda code, text: self._reporter.alert("warning", code, text),
+        )
 
     def _note_oddities(self, config: TrainingConfig) -> None:
         if config.model.name_or_path != self._pod.MODEL_NAME:

@@ -4,6 +4,7 @@ import os
 import shutil
 import time
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,10 +40,12 @@ def run(
     report: Report,
     watch: TerminationWatch,
     dataset_sha256: str | None = None,
+    on_checkpoint: Callable[[Path], None] | None = None,
 ) -> Outcome:
     """Train as configured and leave the result in `config.output_folder`.
 
-    Resumes from the last whole checkpoint of the same run if there is one. Raises TrainerError.
+    Resumes from the last whole checkpoint of the same run if there is one. `on_checkpoint` is told of each one that is
+    saved; it may neither raise nor take its time. Raises TrainerError.
     """
     output = config.output_folder.absolute()
     work = output.with_name(f"{output.name}.work")
@@ -65,7 +68,8 @@ def run(
 
     report.phase("training")
     started = time.monotonic()
-    orders = train(trainer, fingerprint=run_fingerprint(config, data), report=report, watch=watch)
+    fingerprint = run_fingerprint(config, data)
+    orders = train(trainer, fingerprint=fingerprint, report=report, watch=watch, on_checkpoint=on_checkpoint)
     seconds = time.monotonic() - started
 
     report.phase("saving")
@@ -231,11 +235,18 @@ def sample(trainer: Any, *, config: TrainingConfig, is_chat: bool) -> list[str]:
     )
 
 
-def train(trainer: Any, *, fingerprint: str, report: Report, watch: TerminationWatch) -> "ControlCallback":
+def train(
+    trainer: Any,
+    *,
+    fingerprint: str,
+    report: Report,
+    watch: TerminationWatch,
+    on_checkpoint: Callable[[Path], None] | None = None,
+) -> "ControlCallback":
     """Train or resume. Raises Terminated after SIGTERM, with a checkpoint saved."""
     from stoker_trainer.callbacks import ControlCallback, ReportCallback
 
-    orders = ControlCallback(report, watch=watch, fingerprint=fingerprint)
+    orders = ControlCallback(report, watch=watch, fingerprint=fingerprint, on_checkpoint=on_checkpoint)
     trainer.add_callback(ReportCallback(report))
     trainer.add_callback(orders)
     checkpoint = last_whole_checkpoint(Path(trainer.args.output_dir), fingerprint=fingerprint)

@@ -1,26 +1,31 @@
-"""Sending the result to the gateway: each file streamed, checksummed, sent again until it is there."""
+"""Sending results to the gateway: small files whole, large ones in parts, each checksummed and sent until stored."""
 
-from collections.abc import Callable, Iterator
+import hashlib
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from urllib.parse import quote
 
-import httpx
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
-
-from stoker_trainer.delivery import retry_after_seconds
-from stoker_trainer.errors import ArtifactUploadFailed, TokenRejected
-from stoker_trainer.files import CHUNK_BYTES, sha256_of_file
+from stoker_trainer.artifacts import Accepted, ArtifactGateway, Refusal
+from stoker_trainer.errors import ArtifactUploadFailed
+from stoker_trainer.files import sha256_of_file
 from stoker_trainer.receipt import output_files
 
-RETRIED_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
-CHECKSUM_HEADER = "X-Content-SHA256"
+PARTS_ABOVE_BYTES = 64 * 2**20
+"""Smaller files are sent in one request: one that breaks costs seconds."""
+
+PARTS_AT_ONCE = 4
+_TRIES = 3
+"""Of a whole upload by parts: the gateway may have given it up, or the parts may not fit together."""
 
 
-class _TryAgain(Exception):
-    def __init__(self, detail: str, *, after_seconds: float | None = None) -> None:
-        super().__init__(detail)
-        self.after_seconds = after_seconds
+@dataclass(frozen=True)
+class UploadRules:
+    """When a file goes in parts, and how many of them at once."""
+
+    parts_above_bytes: int = PARTS_ABOVE_BYTES
+    parts_at_once: int = PARTS_AT_ONCE
 
 
 def upload_folder(
@@ -30,81 +35,111 @@ def upload_folder(
     token: str,
     log: Callable[[str], None],
     give_up_after: timedelta = timedelta(minutes=30),
+    rules: UploadRules = UploadRules(),
 ) -> int:
-    """PUT every file of `folder` below `url`, the receipt last, and return how many.
+    """Store every file of `folder` below `url`, the receipt last, and return how many.
 
-    Idempotent: a file that is there with the same checksum counts as sent. `give_up_after` is per file.
-    Raises ArtifactUploadFailed, TokenRejected.
+    Idempotent: a file that is there with the same checksum counts as sent, and so does each part of one.
+    `give_up_after` is per request. Raises ArtifactUploadFailed, TokenRejected.
     """
     files = output_files(folder)
-    timeout = httpx.Timeout(30, read=300)  # the store may check a large file before it answers
-    headers = {"Authorization": f"Bearer {token}"}
-    with httpx.Client(timeout=timeout, headers=headers) as client:
+    gateway = ArtifactGateway(url, token=token, log=log, give_up_after=give_up_after)
+    try:
         for path in files:
             name = path.relative_to(folder).as_posix()
-            _upload(client, f"{url.rstrip('/')}/{quote(name)}", path=path, give_up_after=give_up_after, log=log)
+            upload_file(path, name, gateway=gateway, rules=rules)
             log(f"stored {name} ({path.stat().st_size} bytes)")
+    finally:
+        gateway.close()
     return len(files)
 
 
-def _upload(
-    client: httpx.Client, url: str, *, path: Path, give_up_after: timedelta, log: Callable[[str], None]
-) -> None:
+def upload_file(path: Path, name: str, *, gateway: ArtifactGateway, rules: UploadRules) -> str:
+    """Store one file and return its SHA-256. Raises ArtifactUploadFailed, TokenRejected, UploadStopped."""
+    if path.stat().st_size > rules.parts_above_bytes:
+        return _in_parts(path, name, gateway=gateway, parts_at_once=rules.parts_at_once)
+    return _whole(path, name, gateway=gateway)
+
+
+def _whole(path: Path, name: str, *, gateway: ArtifactGateway) -> str:
     sha256 = sha256_of_file(path)
-    retrying = Retrying(
-        retry=retry_if_exception_type((_TryAgain, httpx.TransportError)),
-        wait=_wait,
-        stop=stop_after_delay(give_up_after.total_seconds()),
-        before_sleep=lambda state: log(f"{path.name} not stored yet ({_error(state)}); trying again"),
-        reraise=True,
-    )
-    try:
-        retrying(_put, client, url, path, sha256)
-    except (_TryAgain, httpx.TransportError) as error:
-        raise ArtifactUploadFailed(f"{path.name} could not be stored within {give_up_after}: {error}") from error
+    answer = gateway.put_whole(path, name, sha256=sha256)
+    if isinstance(answer, Refusal) and _is_damaged(answer):
+        sha256 = sha256_of_file(path)
+        answer = gateway.put_whole(path, name, sha256=sha256)
+    if isinstance(answer, Refusal) and not _has_it(answer, sha256):
+        raise ArtifactUploadFailed(f"{name} was refused: {answer}")
+    return sha256
 
 
-def _put(client: httpx.Client, url: str, path: Path, sha256: str) -> None:
-    headers = {
-        CHECKSUM_HEADER: sha256,
-        "Content-Length": str(path.stat().st_size),
-        "Content-Type": "application/octet-stream",
-    }
-    response = client.put(url, content=_chunks(path), headers=headers)
-    status = response.status_code
-    if response.is_success:
-        return
-    if status == 409 and _stored_sha256(response) == sha256:
-        return
-    if status == 401:
-        raise TokenRejected("the dataset gateway")
-    detail = f"the gateway answered {status}: {response.text[:300]}"
-    if status in RETRIED_STATUSES:
-        raise _TryAgain(detail, after_seconds=retry_after_seconds(response))
-    raise ArtifactUploadFailed(f"{path.name} was refused: {detail}")
+def _in_parts(path: Path, name: str, *, gateway: ArtifactGateway, parts_at_once: int) -> str:
+    answer: Accepted | Refusal | None = None
+    has_differed = False
+    for _ in range(_TRIES):
+        sha256 = sha256_of_file(path)
+        begun = gateway.begin(name, size_bytes=path.stat().st_size, sha256=sha256)
+        if isinstance(begun, Refusal):
+            raise ArtifactUploadFailed(f"{name} was refused: {begun}")
+        if begun.body.get("artifact"):
+            return sha256
+        upload = _Parts(path, gateway, upload_id=str(begun.body["upload_id"]), part_bytes=int(begun.body["part_bytes"]))
+        stored = set(begun.body["parts_stored"])
+        missing = [number for number in range(1, int(begun.body["part_count"]) + 1) if number not in stored]
+        answer = upload.send(missing, at_once=parts_at_once) or _completed(upload, name, at_once=parts_at_once)
+        if answer is None:
+            return sha256
+        if _is_damaged(answer) and has_differed:
+            break
+        has_differed = has_differed or _is_damaged(answer)
+        if not _is_damaged(answer) and answer.code != "upload_unknown":
+            break
+    raise ArtifactUploadFailed(f"{name} was refused: {answer}")
 
 
-def _stored_sha256(response: httpx.Response) -> str | None:
-    """What the gateway says it has under this name."""
-    try:
-        body = response.json()
-    except ValueError:
-        body = None
-    stored = body.get("sha256") if isinstance(body, dict) else None
-    return stored or response.headers.get(CHECKSUM_HEADER) or response.headers.get("ETag", "").strip('"') or None
+def _completed(upload: "_Parts", name: str, *, at_once: int) -> Refusal | None:
+    answer = upload.gateway.complete(upload.upload_id, name=name)
+    if isinstance(answer, Refusal) and answer.code == "parts_missing":
+        refused = upload.send(answer.parts, at_once=at_once)
+        answer = refused or upload.gateway.complete(upload.upload_id, name=name)
+    return answer if isinstance(answer, Refusal) else None
 
 
-def _chunks(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        while chunk := file.read(CHUNK_BYTES):
-            yield chunk
+@dataclass(frozen=True)
+class _Parts:
+    """A file on its way in parts."""
+
+    path: Path
+    gateway: ArtifactGateway
+    upload_id: str
+    part_bytes: int
+
+    def send(self, numbers: Sequence[int], *, at_once: int) -> Refusal | None:
+        """Send these, several at a time; the first refusal ends it."""
+        # Not more parts in memory than threads: each reads its own when its turn has come.
+        pool = ThreadPoolExecutor(max_workers=at_once, thread_name_prefix="upload part")
+        try:
+            answers = pool.map(self._send_one, numbers)
+            return next((answer for answer in answers if answer is not None), None)
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def _send_one(self, number: int) -> Refusal | None:
+        answer = self._put(number)
+        if isinstance(answer, Refusal) and _is_damaged(answer):
+            answer = self._put(number)
+        return answer if isinstance(answer, Refusal) else None
+
+    def _put(self, number: int) -> Accepted | Refusal:
+        with self.path.open("rb") as file:
+            file.seek((number - 1) * self.part_bytes)
+            data = file.read(self.part_bytes)
+        sha256 = hashlib.sha256(data).hexdigest()
+        return self.gateway.put_part(self.upload_id, number, data, sha256=sha256)
 
 
-def _error(state: RetryCallState) -> BaseException | None:
-    return state.outcome.exception() if state.outcome else None
+def _is_damaged(answer: Refusal) -> bool:
+    return answer.status == 422 and answer.code == "checksum_mismatch"
 
 
-def _wait(state: RetryCallState) -> float:
-    error = _error(state)
-    asked = error.after_seconds if isinstance(error, _TryAgain) else None
-    return asked if asked is not None else wait_exponential_jitter(multiplier=0.5, max=30)(state)
+def _has_it(answer: Refusal, sha256: str) -> bool:
+    return answer.status == 409 and answer.problem.get("sha256") == sha256

@@ -276,6 +276,15 @@ class Client:
             progress=progress,
         )
 
+    def delete_artifact(self, artifact: ArtifactFacts | str) -> None:
+        """Delete a stored file for good.
+
+        Raises:
+            NotFound: there is no such file, or it was deleted before.
+        """
+        identifier = artifact if isinstance(artifact, str) else artifact.artifact_id
+        self._call("DELETE", f"/v1/artifacts/{_segment(identifier)}")
+
     # ---- what there is to rent
 
     def offers(self) -> OfferList:

@@ -57,11 +57,12 @@ def download(
         FileUnreadable: the folder cannot be written.
     """
     partial = target.with_name(f".{target.name}.{sha256[:12]}.part")
+    rest = _Rest(partial, size_bytes, etag=f'"{sha256}"')
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with open_http(url) as client:
             while _size_or_nothing(partial) != size_bytes:
-                retry.run(lambda: _fetch_rest(client, url, partial=partial, size_bytes=size_bytes, progress=progress))
+                retry.run(lambda: _fetch_rest(client, url, rest=rest, progress=progress))
         actual = hash_file(partial).sha256
         if actual != sha256:
             partial.unlink()
@@ -72,13 +73,26 @@ def download(
     return target
 
 
-def _fetch_rest(client: httpx.Client, url: str, *, partial: Path, size_bytes: int, progress: Progress | None) -> None:
+@dataclass(frozen=True, slots=True)
+class _Rest:
+    """A file that has come in part. The gateway's ETag of a file is its SHA-256."""
+
+    partial: Path
+    size_bytes: int
+    etag: str
+
+
+def _fetch_rest(client: httpx.Client, url: str, *, rest: _Rest, progress: Progress | None) -> None:
+    partial, size_bytes = rest.partial, rest.size_bytes
     have = _size_or_nothing(partial) or 0
     if have > size_bytes:
         partial.unlink()
         have = 0
     # Compressed answers would make byte positions meaningless.
-    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
+    headers = {"Accept-Encoding": "identity"}
+    if have:
+        # Should the bytes behind the address have changed, the whole file comes instead of a wrong end.
+        headers |= {"Range": f"bytes={have}-", "If-Range": rest.etag}
     response = send(client, client.build_request("GET", url, headers=headers), stream=True)
     is_continued = response.status_code == httpx.codes.PARTIAL_CONTENT
     done = have if is_continued else 0

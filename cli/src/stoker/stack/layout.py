@@ -12,7 +12,7 @@ from stoker.stack.errors import DataFolderUnusable, StateFileDamaged
 PRIVATE_FOLDER = 0o700
 PRIVATE_FILE = 0o600
 
-FOLDERS = ("keys", "keys/nkeys", "nats", "postgres", "object-store", "training-server", "logs", "run")
+FOLDERS = ("keys", "keys/nkeys", "nats", "postgres", "object-store", "training-server", "trainer", "logs", "run")
 """Folders below the data folder, each made with mode 0700."""
 
 FILES = {
@@ -41,6 +41,7 @@ class Layout:
         self.postgres = self.root / "postgres"
         self.object_store = self.root / "object-store"
         self.training_server = self.root / "training-server"
+        self.trainer_bundle = self.root / "trainer" / "stoker_trainer.whl"
         self.logs = self.root / "logs"
         self.run = self.root / "run"
 

@@ -134,6 +134,7 @@ def _gateway_only(facts: StackFacts) -> dict[str, str]:
         "STOKER_DATASET_GATEWAY_S3_BUCKET": BUCKET,
         "STOKER_DATASET_GATEWAY_S3_SECURE": "false",
         "STOKER_DATASET_GATEWAY_S3_REGION": REGION,
+        "STOKER_DATASET_GATEWAY_TRAINER_BUNDLE": str(facts.layout.trainer_bundle),
     }
 
 

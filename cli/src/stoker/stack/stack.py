@@ -23,6 +23,7 @@ from stoker.stack.settings import StackSettings
 from stoker.stack.stack_file import ProcessEntry, StackFile
 from stoker.stack.supervised import Blueprint, ProcessStatus, SupervisedProcess
 from stoker.stack.tasks import end_task
+from stoker.stack.trainer_bundle import make_trainer_bundle
 from stoker_shared.permissions import PERMISSIONS
 
 DISK_LOOK_EVERY = timedelta(seconds=20)
@@ -171,6 +172,7 @@ class Stack:
             self._observer.notice(f"Ended {stray}, left over from a supervisor that was killed.")
         facts = self._gather_facts()
         self._facts = facts
+        await asyncio.to_thread(make_trainer_bundle, self.layout)
         infrastructure = self._infrastructure(facts)
         services = [service_blueprint(service, facts) for service in self._services]
         for blueprint in (*infrastructure, *services):

@@ -18,11 +18,11 @@ def main(arguments: list[str]) -> int:
         return 2
     try:
         settings = read_settings(Settings)
+        configure_logging(service=SERVICE, level=settings.log_level)
+        _COMMANDS[arguments[0]](settings)
     except ConfigurationInvalid as error:
         sys.stderr.write(f"{error}\n")
         return 2
-    configure_logging(service=SERVICE, level=settings.log_level)
-    _COMMANDS[arguments[0]](settings)
     return 0
 
 

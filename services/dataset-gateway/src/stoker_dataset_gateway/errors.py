@@ -1,5 +1,7 @@
 """Errors of the dataset gateway, below the tree in `stoker_shared.errors`."""
 
+from datetime import timedelta
+
 from stoker_shared.errors import Conflict, ServiceUnavailable, StokerError, Unauthorised, UserError
 from stoker_shared.rpc.dataset_gateway import DatasetFacts
 
@@ -58,6 +60,21 @@ class PreconditionFailed(UserError):
         super().__init__(
             "The file has another ETag than the request demands.",
             next_step="Leave If-Match out, or fetch the file anew.",
+        )
+
+
+class JobStorageFull(StokerError):
+    """The artifacts of one job would take more than a job may."""
+
+    code = "job_storage_full"
+    status = 507
+    title = "The job's storage is full"
+
+    def __init__(self, *, used_bytes: int, limit_bytes: int, wanted_bytes: int) -> None:
+        super().__init__(
+            f"The job's artifacts, with those that are being uploaded, take {used_bytes} of {limit_bytes} bytes; "
+            f"this file needs {wanted_bytes} more.",
+            next_step="Delete artifacts that are not needed, keep fewer checkpoints, or ask your operator for more.",
         )
 
 
@@ -219,6 +236,57 @@ class ChecksumMismatch(UserError):
             f"Announced were {announced}, received were {received}. Nothing was stored.",
             next_step="Compute the SHA-256 of the file as it is now and upload it again.",
         )
+
+
+class PartTooSlow(UserError):
+    """One part took so long that others had to wait for its memory."""
+
+    code = "part_too_slow"
+    status = 408
+    title = "The part came too slowly"
+
+    def __init__(self, number: int, *, limit: timedelta) -> None:
+        super().__init__(
+            f"Part {number} had not come after {limit.total_seconds():.0f} s.", next_step="Send fewer parts at once."
+        )
+
+
+class UploadUnknown(UserError):
+    """There is no such upload of this attempt, or not any more."""
+
+    code = "upload_unknown"
+    status = 404
+    title = "No such upload"
+
+    def __init__(self, upload_id: str) -> None:
+        super().__init__(
+            f"The upload {upload_id[:64]} is not known, or was given up.",
+            next_step="Begin the upload of this file anew.",
+        )
+
+
+class PartsMissing(Conflict):
+    """The upload cannot be completed yet. `parts` has the first missing numbers."""
+
+    code = "parts_missing"
+    title = "Parts are missing"
+
+    def __init__(self, parts: list[int], *, total: int) -> None:
+        shown = ", ".join(map(str, parts[:20])) + (", ..." if len(parts) > 20 else "")
+        super().__init__(
+            f"{len(parts)} of {total} parts are missing: {shown}.", next_step="Send them, then complete again."
+        )
+        self.parts = parts
+
+
+class WholeDiffers(ChecksumMismatch):
+    """What the store gives back is not what was announced. `parts` has the numbers of those that changed there."""
+
+    def __init__(self, *, announced: str, received: str, parts: list[int]) -> None:
+        super().__init__(announced=f"SHA-256 {announced}", received=f"SHA-256 {received}")
+        named = f"Parts that differ: {', '.join(map(str, parts[:20]))}." if parts else "Every part is as it was sent."
+        self.detail = f"{self.detail} {named}"
+        self.parts = parts
 
 
 class UploadInterrupted(UserError):

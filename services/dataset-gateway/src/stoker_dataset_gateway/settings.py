@@ -9,6 +9,7 @@ from annotated_types import Gt
 from pydantic import Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 
+from stoker_dataset_gateway.artifacts.retention import RetentionRules
 from stoker_dataset_gateway.checking import CheckLimits
 from stoker_dataset_gateway.downloads.limits import TokenAllowance
 from stoker_dataset_gateway.lengths.service import CountingRules
@@ -33,6 +34,7 @@ class Settings(ServiceSettings):
 
     max_upload_bytes: int = Field(default=20 * 10**9, ge=1)
     max_artifact_bytes: int = Field(default=100 * 10**9, ge=1)
+    max_job_bytes: int = Field(default=500 * 10**9, ge=1, description="all artifacts of a job, with those on their way")
     max_line_bytes: int = Field(default=8 * 2**20, ge=1024)
     max_unpacked_bytes: int = Field(default=200 * 10**9, ge=1)
     max_listed_faults: int = Field(default=100, ge=1, le=500, description="all of them travel in one message")
@@ -61,6 +63,10 @@ class Settings(ServiceSettings):
     upload_lifetime: Lifetime = timedelta(hours=24)
     download_lifetime: Lifetime = timedelta(hours=2)
     idle_timeout: Lifetime = timedelta(seconds=60)
+    artifact_upload_lifetime: Lifetime = Field(default=timedelta(hours=24), description="from the last part on")
+    keep_checkpoints: Lifetime | None = Field(default=timedelta(days=14), description="after the job's last attempt")
+    keep_artifacts: Lifetime | None = Field(default=None, description="all but checkpoints; none: for ever")
+    trainer_bundle: Path | None = Field(default=None, description="the wheel that `make bundle` builds")
     write_lease: Lifetime = timedelta(seconds=60)
     upload_lease: Lifetime = Field(
         default=timedelta(seconds=15),
@@ -129,4 +135,14 @@ class Settings(ServiceSettings):
             listed_warnings=self.max_listed_warnings,
             memory_bytes=self.check_memory_bytes,
             silence=self.check_silence,
+        )
+
+    @property
+    def retention_rules(self) -> RetentionRules:
+        """How long artifacts are kept."""
+        return RetentionRules(
+            checkpoints=self.keep_checkpoints,
+            others=self.keep_artifacts,
+            uploads=self.artifact_upload_lifetime,
+            answers=self.keep_expired,
         )

@@ -26,7 +26,8 @@ logger = get_logger(__name__)
 READ_BYTES = 2**20
 _LEAST_PART_BYTES = 8 * 2**20
 _MOST_PARTS = 9_000
-_MISSING = frozenset({"NoSuchKey", "NoSuchObject", "NoSuchVersion", "NoSuchUpload"})
+# InvalidPart: the store has no such part any more.
+_MISSING = frozenset({"NoSuchKey", "NoSuchObject", "NoSuchVersion", "NoSuchUpload", "InvalidPart"})
 _FULL = frozenset({"XMinioStorageFull", "XMinioAdminBucketQuotaExceeded", "QuotaExceeded", "InsufficientStorage"})
 _THREADS = 64
 _SIGNED_FOR = timedelta(minutes=5)

@@ -3,13 +3,12 @@
 import asyncio
 from datetime import timedelta
 
+from stoker_dataset_gateway.artifacts.retention import Retention
 from stoker_dataset_gateway.datasets.repository import DatasetRepository
-from stoker_dataset_gateway.objects.service import ObjectWriter
+from stoker_dataset_gateway.foundation import Foundation
 from stoker_dataset_gateway.tokens.repository import TokenRepository
 from stoker_dataset_gateway.uploads.repository import UploadRepository
 from stoker_dataset_gateway.uploads.verdicts import Verdicts
-from stoker_shared.clock import Clock
-from stoker_shared.database import Database
 from stoker_shared.errors import StokerError
 from stoker_shared.logging import get_logger
 
@@ -24,18 +23,18 @@ class Sweeper:
 
     def __init__(
         self,
-        database: Database,
-        writer: ObjectWriter,
+        ground: Foundation,
         verdicts: Verdicts,
+        retention: Retention,
         *,
-        clock: Clock,
         every: timedelta,
         keep_expired: timedelta,
     ) -> None:
-        self._database = database
-        self._writer = writer
+        self._database = ground.database
+        self._writer = ground.writer
+        self._clock = ground.clock
         self._verdicts = verdicts
-        self._clock = clock
+        self._retention = retention
         self._every = every
         self._keep_expired = keep_expired
         self._tokens = TokenRepository()
@@ -60,4 +59,5 @@ class Sweeper:
             await self._tokens.sweep(session, expired_before=expired_before, admitted_before=now - _KEEP_ATTEMPTS)
             await self._uploads.sweep(session, expired_before=expired_before)
             await self._versions.sweep_unfinished(session, created_before=expired_before)
+        await self._retention.sweep()
         await self._writer.sweep()

@@ -248,6 +248,26 @@ class ArtifactOpened(Message):
     expires_at: AwareDatetime
 
 
+class DeleteArtifact(Message):
+    """A user does not want this file any more; `not_found` if it belongs to somebody else."""
+
+    owner: str
+    artifact_id: Identifier
+
+
+class TrainerBundleQuery(Message):
+    """Ask for the bundle that new attempts get."""
+
+
+class TrainerBundleFacts(Message):
+    """The trainer's sources as a wheel. `url` wants the bearer job token of any live attempt."""
+
+    version: str
+    sha256: Sha256
+    size_bytes: int
+    url: str
+
+
 OPEN_UPLOAD = Rpc(SERVICE, "open_upload", OpenUpload, UploadOpened, callers=("api",))
 DESCRIBE = Rpc(SERVICE, "describe", DescribeDataset, DatasetFacts, callers=("api", "deployer"))
 LIST = Rpc(SERVICE, "list", ListDatasets, DatasetList, callers=("api",))
@@ -255,9 +275,22 @@ MINT = Rpc(SERVICE, "mint", MintDownload, DownloadMinted, callers=("deployer",),
 REVOKE = Rpc(SERVICE, "revoke", RevokeAttempt, Empty, callers=("deployer",), timeout=timedelta(seconds=10))
 LIST_ARTIFACTS = Rpc(SERVICE, "list_artifacts", ListArtifacts, ArtifactList, callers=("api", "deployer"))
 OPEN_ARTIFACT = Rpc(SERVICE, "open_artifact", OpenArtifact, ArtifactOpened, callers=("api",))
+DELETE_ARTIFACT = Rpc(SERVICE, "delete_artifact", DeleteArtifact, Empty, callers=("api",))
+TRAINER_BUNDLE = Rpc(SERVICE, "trainer_bundle", TrainerBundleQuery, TrainerBundleFacts, callers=("deployer",))
 
 TOKEN_STATISTICS = Rpc(
     SERVICE, "token_statistics", MeasureTokens, TokenStatistics, callers=("api",), timeout=timedelta(seconds=40)
 )
 
-DATASET_GATEWAY = (OPEN_UPLOAD, DESCRIBE, LIST, TOKEN_STATISTICS, MINT, REVOKE, LIST_ARTIFACTS, OPEN_ARTIFACT)
+DATASET_GATEWAY = (
+    OPEN_UPLOAD,
+    DESCRIBE,
+    LIST,
+    TOKEN_STATISTICS,
+    MINT,
+    REVOKE,
+    LIST_ARTIFACTS,
+    OPEN_ARTIFACT,
+    DELETE_ARTIFACT,
+    TRAINER_BUNDLE,
+)

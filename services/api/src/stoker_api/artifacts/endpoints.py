@@ -7,11 +7,14 @@ from fastapi import APIRouter, Query
 from stoker_api.dependencies import CurrentAccount, PartsOfRequest
 from stoker_api.paths import ArtifactPath, JobPath
 from stoker_api.responses import NOT_FOUND, UNAUTHORISED, UNAVAILABLE
+from stoker_shared.rpc.contract import Empty
 from stoker_shared.rpc.dataset_gateway import (
+    DELETE_ARTIFACT,
     LIST_ARTIFACTS,
     OPEN_ARTIFACT,
     ArtifactList,
     ArtifactOpened,
+    DeleteArtifact,
     ListArtifacts,
     OpenArtifact,
 )
@@ -36,3 +39,11 @@ async def list_artifacts(
 async def open_artifact(artifact_id: ArtifactPath, account: CurrentAccount, parts: PartsOfRequest) -> ArtifactOpened:
     """A URL for this one file that works until `expires_at` without an API key."""
     return await parts.rpc.ask(OPEN_ARTIFACT, OpenArtifact(owner=account.user_id, artifact_id=artifact_id))
+
+
+@router.delete(
+    "/artifacts/{artifact_id}", summary="Delete an artifact", responses={200: {"description": "It is deleted"}}
+)
+async def delete_artifact(artifact_id: ArtifactPath, account: CurrentAccount, parts: PartsOfRequest) -> Empty:
+    """Delete this one file for good. URLs that were given out for it open nothing any more."""
+    return await parts.rpc.ask(DELETE_ARTIFACT, DeleteArtifact(owner=account.user_id, artifact_id=artifact_id))

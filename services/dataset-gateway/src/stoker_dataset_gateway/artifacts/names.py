@@ -4,6 +4,8 @@ from stoker_shared.errors import RequestInvalid
 
 MAX_NAME_BYTES = 512
 MAX_PART_BYTES = 255
+RESERVED_PREFIX = "uploads/"
+"""Below the artifacts of a job this is the address of uploads by parts."""
 
 
 def checked_name(name: str) -> str:
@@ -30,6 +32,7 @@ def _fault(name: str) -> str:
         ("\\" in name, "has a backslash"),
         (not name.isprintable(), "has control characters"),
         (any(part in {".", ".."} for part in parts), "has a part . or .."),
+        (name.startswith(RESERVED_PREFIX), f"begins with {RESERVED_PREFIX}, which is taken"),
         (any(part == "" for part in parts), "has an empty part"),
         (any(part != part.strip() for part in parts), "has a part that begins or ends with a space"),
         (len(name.encode("utf-8", "replace")) > MAX_NAME_BYTES, f"is longer than {MAX_NAME_BYTES} bytes"),

@@ -1,32 +1,27 @@
 """Taking artifacts in and letting their owner fetch them."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import PurePosixPath
-from uuid import uuid4
 
-from sqlalchemy.ext.asyncio import AsyncSession
-
+from stoker_dataset_gateway.artifacts.checkpoints import PREFIX, superseded
 from stoker_dataset_gateway.artifacts.names import checked_name
+from stoker_dataset_gateway.artifacts.recording import ArtifactRecorder
 from stoker_dataset_gateway.artifacts.repository import ArtifactRepository
 from stoker_dataset_gateway.artifacts.tables import Artifact
-from stoker_dataset_gateway.locks import hold_lock
+from stoker_dataset_gateway.foundation import Foundation
 from stoker_dataset_gateway.objects.incoming import Digest
-from stoker_dataset_gateway.objects.service import ObjectWriter, ObjectWriting
 from stoker_dataset_gateway.tokens.repository import TokenRepository
-from stoker_dataset_gateway.tokens.service import TokenService
 from stoker_dataset_gateway.tokens.tables import DownloadToken, JobToken
-from stoker_shared.clock import Clock
-from stoker_shared.database import Database
 from stoker_shared.errors import Forbidden, NotFound
-from stoker_shared.events import ArtifactStored
 from stoker_shared.identifiers import new_identifier
-from stoker_shared.outbox import enqueue
+from stoker_shared.rpc.contract import Empty
 from stoker_shared.rpc.dataset_gateway import (
     ArtifactFacts,
     ArtifactList,
     ArtifactOpened,
+    DeleteArtifact,
     ListArtifacts,
     OpenArtifact,
 )
@@ -37,41 +32,33 @@ ARTIFACT_DOWNLOAD = "artifact"
 
 @dataclass(frozen=True, slots=True)
 class IncomingArtifact:
-    """What a trainer announces. `size_hint` need not be exact."""
+    """What a trainer announces. `size_bytes` None: it does not say."""
 
     job_id: str
     name: str
     sha256: str
-    size_hint: int
+    size_bytes: int | None
 
 
 @dataclass(frozen=True, slots=True)
 class ArtifactRules:
-    """Where users fetch from, and for how long a download URL works."""
+    """Where users fetch from, for how long a download URL works, and what one file may take."""
 
     public_url: str
     download_lifetime: timedelta
+    max_artifact_bytes: int
 
 
 class ArtifactService:
     """Artifacts of jobs."""
 
-    def __init__(
-        self,
-        database: Database,
-        writer: ObjectWriter,
-        tokens: TokenService,
-        *,
-        clock: Clock,
-        rules: ArtifactRules,
-        wake_relay: Callable[[], None],
-    ) -> None:
-        self._database = database
-        self._writer = writer
-        self._token_service = tokens
-        self._clock = clock
+    def __init__(self, foundation: Foundation, recorder: ArtifactRecorder, *, rules: ArtifactRules) -> None:
+        self._database = foundation.database
+        self._writer = foundation.writer
+        self._token_service = foundation.tokens
+        self._recorder = recorder
+        self._clock = foundation.clock
         self._rules = rules
-        self._wake_relay = wake_relay
         self._artifacts = ArtifactRepository()
         self._tokens = TokenRepository()
 
@@ -84,36 +71,69 @@ class ArtifactService:
         a trainer that repeats an upload always gets through, and what it sent last is what is there.
 
         Raises:
-            TokenRefused, Forbidden, RequestInvalid: before a byte is read.
+            TokenRefused, Forbidden, RequestInvalid, JobStorageFull: before a byte is read.
             ChecksumMismatch, UploadInterrupted, StoreUnavailable, StoreFull: nothing stored.
         """
-        attempt = await self._token_service.attempt_of(token)
-        if attempt.job_id != incoming.job_id:
-            raise Forbidden("The job token belongs to another job.", next_step="Use the token of this job.")
+        attempt = await self.attempt_of(token, incoming.job_id)
         name = checked_name(incoming.name)
-        stored = await self._stored_before(attempt, name)
-        if stored is not None and stored.sha256 == incoming.sha256:
+        stored = await self._look(attempt, incoming)
+        if stored is not None:
             return facts_of(stored), False
         digest = Digest()
         async with self._writer.writing(
             # The write's own id keeps two senders of one name from mixing their bytes.
-            key=f"artifacts/{attempt.job_id}/{attempt.attempt}/{new_identifier('object')}/{name}",
-            purpose=_purpose(attempt, name),
+            key=object_key(attempt, name),
+            purpose=f"artifact:{attempt.job_id}:{attempt.attempt}:{name}",
             is_exclusive=False,
         ) as writing:
-            await writing.store(_verified(blocks, digest, sha256=incoming.sha256), size_hint=incoming.size_hint)
-            artifact = Artifact(
-                id=new_identifier("artifact"),
-                job_id=attempt.job_id,
-                attempt=attempt.attempt,
-                owner=attempt.owner,
+            size_hint = self._rules.max_artifact_bytes if incoming.size_bytes is None else incoming.size_bytes
+            await writing.store(_verified(blocks, digest, sha256=incoming.sha256), size_hint=size_hint)
+            artifact = new_artifact(
+                attempt,
                 name=name,
                 sha256=incoming.sha256,
                 size_bytes=digest.size_bytes,
-                object_key=writing.key,
-                created_at=self._clock.now(),
+                key=writing.key,
+                now=self._clock.now(),
             )
-            return await self._record(artifact, token, writing)
+            recorded, is_new = await self._recorder.record(artifact, token)
+        return facts_of(recorded), is_new
+
+    async def attempt_of(self, token: str, job_id: str) -> JobToken:
+        """The attempt of a job token, for a request about this job.
+
+        Raises:
+            TokenRefused, Forbidden.
+        """
+        attempt = await self._token_service.attempt_of(token)
+        if attempt.job_id != job_id:
+            raise Forbidden("The job token belongs to another job.", next_step="Use the token of this job.")
+        return attempt
+
+    async def prune_checkpoints(self, token: str, *, job_id: str, keep: int) -> int:
+        """Delete the job's checkpoints but the newest `keep` whole ones, for its trainer. Returns how many files.
+
+        Raises:
+            TokenRefused, Forbidden.
+        """
+        attempt = await self.attempt_of(token, job_id)
+        async with self._database.transaction() as session:
+            found = await self._artifacts.beginning_with(session, PREFIX, job_id=attempt.job_id)
+        old = superseded(found, keep=keep)
+        return await self._recorder.remove(old, why="superseded") if old else 0
+
+    async def delete(self, request: DeleteArtifact) -> Empty:
+        """Delete one file for its owner.
+
+        Raises:
+            NotFound: none, or somebody else's.
+        """
+        async with self._database.transaction() as session:
+            found = await self._artifacts.of_owner(session, request.artifact_id, owner=request.owner)
+        if found is None:
+            raise NotFound("artifact", request.artifact_id, next_step="List the artifacts of the job.")
+        await self._recorder.remove([found], why="owner")
+        return Empty()
 
     async def list(self, request: ListArtifacts) -> ArtifactList:
         """What a job has stored, sorted by name; empty for a job of somebody else."""
@@ -153,45 +173,44 @@ class ArtifactService:
             expires_at=expires_at,
         )
 
-    async def _stored_before(self, attempt: JobToken, name: str) -> Artifact | None:
-        async with self._database.transaction() as session:
-            return await self._artifacts.named(session, job_id=attempt.job_id, attempt=attempt.attempt, name=name)
-
-    async def _record(self, artifact: Artifact, token: str, writing: ObjectWriting) -> tuple[ArtifactFacts, bool]:
-        replaced_key = None
-        async with self._database.transaction() as session:
-            # The attempt may have ended while the bytes came.
-            attempt = await self._token_service.hold_attempt(session, token)
-            await hold_lock(session, _purpose(attempt, artifact.name))
-            before = await self._artifacts.named(
-                session, job_id=artifact.job_id, attempt=artifact.attempt, name=artifact.name
-            )
-            if before is not None and before.sha256 == artifact.sha256:
-                return facts_of(before), False
-            if before is not None:
-                artifact.id, replaced_key = before.id, before.object_key
-                await self._writer.give_up(session, replaced_key)
-            await self._artifacts.put(session, artifact)
-            await writing.keep(session)
-            await self._tell(session, artifact)
-        self._wake_relay()
-        if replaced_key is not None:
-            await self._writer.discard(replaced_key)
-        return facts_of(artifact), True
-
-    async def _tell(self, session: AsyncSession, artifact: Artifact) -> None:
-        event = ArtifactStored(
-            event_id=uuid4(),
-            occurred_at=artifact.created_at,
-            sequence=await self._artifacts.next_sequence(session, artifact.job_id),
-            job_id=artifact.job_id,
-            attempt=artifact.attempt,
-            artifact_id=artifact.id,
-            name=artifact.name,
-            sha256=artifact.sha256,
-            size_bytes=artifact.size_bytes,
+    async def _look(self, attempt: JobToken, incoming: IncomingArtifact) -> Artifact | None:
+        """The same content, if it is stored under this name; else the job must have room for it."""
+        wanted = new_artifact(
+            attempt,
+            name=incoming.name,
+            sha256=incoming.sha256,
+            size_bytes=incoming.size_bytes or 0,
+            key="",
+            now=self._clock.now(),
         )
-        await enqueue(session, event)
+        async with self._database.transaction() as session:
+            stored = await self._artifacts.named(
+                session, job_id=attempt.job_id, attempt=attempt.attempt, name=incoming.name
+            )
+            if stored is not None and stored.sha256 == incoming.sha256:
+                return stored
+            await self._recorder.ensure_room(session, wanted)
+        return None
+
+
+def new_artifact(attempt: JobToken, *, name: str, sha256: str, size_bytes: int, key: str, now: datetime) -> Artifact:
+    """A file of this attempt, not stored yet."""
+    return Artifact(
+        id=new_identifier("artifact"),
+        job_id=attempt.job_id,
+        attempt=attempt.attempt,
+        owner=attempt.owner,
+        name=name,
+        sha256=sha256,
+        size_bytes=size_bytes,
+        object_key=key,
+        created_at=now,
+    )
+
+
+def object_key(attempt: JobToken, name: str) -> str:
+    """A key that no other write has or will have."""
+    return f"artifacts/{attempt.job_id}/{attempt.attempt}/{new_identifier('object')}/{name}"
 
 
 def facts_of(artifact: Artifact) -> ArtifactFacts:
@@ -205,10 +224,6 @@ def facts_of(artifact: Artifact) -> ArtifactFacts:
         size_bytes=artifact.size_bytes,
         created_at=artifact.created_at,
     )
-
-
-def _purpose(attempt: JobToken, name: str) -> str:
-    return f"artifact:{attempt.job_id}:{attempt.attempt}:{name}"
 
 
 async def _verified(blocks: AsyncIterator[bytes], digest: Digest, *, sha256: str) -> AsyncIterator[bytes]:

@@ -13,7 +13,10 @@ class Artifact(Table, table=True):
     """A stored file of one attempt. The same name sent again with other content takes its place."""
 
     __tablename__ = "artifacts"
-    __table_args__ = (sa.UniqueConstraint("job_id", "attempt", "name", name="artifacts_name"),)
+    __table_args__ = (
+        sa.UniqueConstraint("job_id", "attempt", "name", name="artifacts_name"),
+        sa.Index("artifacts_created", "created_at"),
+    )
 
     id: str = Field(primary_key=True)
     job_id: str

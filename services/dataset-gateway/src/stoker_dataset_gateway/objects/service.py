@@ -71,6 +71,33 @@ class ObjectWriter:
                 await renewing
             await self.discard(key)
 
+    async def open_write(self, *, key: str, purpose: str, lifetime: timedelta) -> None:
+        """A write that outlives this request: its object is swept unless it is `extend`ed or `keep_object`d in time."""
+        async with self._database.transaction() as session:
+            await self._rows.add(session, object_key=key, purpose=purpose, busy_until=self._clock.now() + lifetime)
+
+    async def extend(self, session: AsyncSession, key: str, *, lifetime: timedelta) -> None:
+        """Somebody still works on this write.
+
+        Raises:
+            WriteLost: it was given up meanwhile; the transaction must not commit.
+        """
+        if not await self._rows.renew(session, key, busy_until=self._clock.now() + lifetime):
+            raise WriteLost
+
+    async def keep_object(self, session: AsyncSession, key: str) -> None:
+        """As `ObjectWriting.keep`, for a write made with `open_write`.
+
+        Raises:
+            WriteLost.
+        """
+        if not await self._rows.keep(session, key):
+            raise WriteLost
+
+    async def condemn(self, session: AsyncSession, key: str) -> None:
+        """Nobody may keep this write any more. `discard` it after the commit."""
+        await self._rows.condemn(session, key, now=self._clock.now())
+
     async def give_up(self, session: AsyncSession, key: str) -> None:
         """In the caller's transaction: nothing wants this object any more. `discard` it after the commit."""
         now = self._clock.now()

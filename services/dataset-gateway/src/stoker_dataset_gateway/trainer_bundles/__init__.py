@@ -1,0 +1,1 @@
+"""The trainer as an archive that pods fetch with their job token."""
