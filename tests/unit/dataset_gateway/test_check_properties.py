@@ -3,6 +3,7 @@
 import gzip
 import io
 import json
+import re
 from typing import Any
 
 import pyarrow as pa
@@ -16,10 +17,11 @@ from stoker_dataset_gateway.checking import CheckLimits, CheckResult, check_file
 from stoker_dataset_gateway.checking.row_check import RowCheck
 
 NAMES = ["a.jsonl", "a.json", "a.csv", "a.parquet", "a.arrow"]
-WORDS = st.sampled_from(
+_WORDS = (
     "text messages prompt completion chosen rejected label role content from value conversations instruction input "
-    "output user assistant system tool human gpt".split()
+    "output user assistant system tool human gpt"
 )
+WORDS = st.sampled_from(sorted(set(re.findall(r"\w+", _WORDS))))
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | WORDS | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=4),
