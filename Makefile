@@ -12,7 +12,7 @@ PYTEST := $(BIN)/python -m pytest
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-all lint bench bench-submit bench-delivery bench-token chaos-kill up bundle clean
+.PHONY: help install demo test test-all lint bench bench-check bench-submit bench-delivery bench-token chaos-kill up bundle clean
 
 help: ## list what make can do
 	@echo "Stoker"
@@ -53,6 +53,9 @@ lint: $(VENV)/.ready ## ruff, mypy --strict, import rules, our own rules
 bench: $(VENV)/.ready ## every benchmark; each prints a ratio against a named rival in the same run
 	@set -e; for file in benchmarks/bench_*.py; do \
 		name=$$(basename $$file .py); echo "$$name"; $(BIN)/python -m benchmarks.$$name; done
+
+bench-check: $(VENV)/.ready ## the whole-file check of a million chat rows
+	$(BIN)/python -m benchmarks.bench_check
 
 bench-submit: $(VENV)/.ready ## from a submitted job to its command at the deployer
 	$(BIN)/python -m benchmarks.bench_submit

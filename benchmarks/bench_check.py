@@ -56,7 +56,8 @@ def _run(side: str, file: Path, rows: int) -> float:
     assert found["rows"] == rows, found
     speed = rows / found["seconds"]
     print(
-        f"{side:>5}: {speed:>9,.0f} rows/s, {found['seconds']:.1f} s ({found['cpu']:.1f} s of CPU), peak memory {found['peak_mib']:,} MiB "
+        f"{side:>5}: {speed:>9,.0f} rows/s, {found['seconds']:.1f} s ({found['cpu']:.1f} s of CPU), "
+        f"peak memory {found['peak_mib']:,} MiB "
         f"({found['peak_mib'] - found['start_mib']:,} more than at the start), {found['says']}"
     )
     return speed

@@ -1,7 +1,7 @@
 """Writes the tables of docs/datasets.md from the tables that the check walks: `python -m tools.dataset_rules`."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from stoker_dataset_gateway.checking.file_kinds import KINDS, PACKINGS
@@ -74,7 +74,7 @@ TABLES: dict[str, Callable[[], str]] = {
 }
 
 
-def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     lines = [head, ("---",) * len(head), *rows]
     return "".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |\n" for line in lines)
 

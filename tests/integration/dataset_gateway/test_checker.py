@@ -58,7 +58,7 @@ def children() -> list[psutil.Process]:
 
 async def one_child() -> psutil.Process:
     """The child, as soon as there is one."""
-    while not children():
+    while not children():  # noqa: ASYNC110 - no event tells of a new process
         await asyncio.sleep(0.01)
     return children()[0]
 

@@ -4,13 +4,17 @@ import asyncio
 import hashlib
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import httpx
 import nats
+import pytest
 from nats.js.errors import NotFoundError
+from tokenizers import Tokenizer, models, pre_tokenizers
 
 from stoker.stack.standalone import RunningNats
+from stoker_shared.errors import RemoteRefusal
 from stoker_shared.identifiers import new_identifier
 from stoker_shared.rpc.dataset_gateway import (
     DESCRIBE,
@@ -18,9 +22,11 @@ from stoker_shared.rpc.dataset_gateway import (
     LIST_ARTIFACTS,
     OPEN_ARTIFACT,
     REVOKE,
+    TOKEN_STATISTICS,
     DescribeDataset,
     ListArtifacts,
     ListDatasets,
+    MeasureTokens,
     OpenArtifact,
     RevokeAttempt,
 )
@@ -239,3 +245,21 @@ async def test_the_openapi_document_can_be_made(world: World) -> None:
     document = (await world.http.get(f"{world.gateway.url}/openapi.json")).json()
     assert set(document["paths"]) >= {"/v1/uploads/{upload_id}", "/v1/datasets/download", "/v1/artifacts/download"}
     assert httpx.codes.is_success((await world.http.get(f"{world.gateway.url}/readyz")).status_code)
+
+
+async def test_token_statistics_come_from_the_models_own_folder_or_say_that_they_are_estimates(
+    world: World, tmp_path: Path
+) -> None:
+    version = await world.stored()
+    ask = {"owner": world.owner, "dataset_version_id": version, "max_length": 5}
+    guessed = await world.peers.ask(TOKEN_STATISTICS, MeasureTokens(name_or_path="some/model", **ask))
+    assert not guessed.is_exact
+    assert "characters / 4" in guessed.basis
+    tokenizer = Tokenizer(models.WordLevel({"[UNK]": 0}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()  # type: ignore[assignment]
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    told = await world.peers.ask(TOKEN_STATISTICS, MeasureTokens(name_or_path=str(tmp_path), **ask))
+    assert (told.is_exact, told.rows_measured, told.rows) == (True, len(ROWS), len(ROWS))
+    assert told.tokens_max == 3
+    with pytest.raises(RemoteRefusal):
+        await world.peers.ask(TOKEN_STATISTICS, MeasureTokens(name_or_path="m", **{**ask, "owner": "somebody-else"}))

@@ -25,7 +25,7 @@ def fault_table(faults: Iterable[RowFault]) -> Table:
     """What is wrong with which row."""
     made = table(">line", "column", "fault", "excerpt")
     for fault in faults:
-        line = str(fault.line) if fault.line else "file"
+        line = str(fault.line) if fault.line else f"row {fault.row}" if fault.row else "file"
         made.add_row(line, escape(fault.column), escape(fault.message), escape(_short(fault.excerpt, 60)))
     return made
 

@@ -2,7 +2,8 @@
 
 import sys
 
-from stoker_dataset_gateway.main import SERVICE, migrate, run
+from stoker_dataset_gateway.main import migrate, run
+from stoker_dataset_gateway.parts import SERVICE
 from stoker_dataset_gateway.settings import Settings
 from stoker_shared.errors import ConfigurationInvalid
 from stoker_shared.logging import configure_logging

@@ -207,7 +207,8 @@ class DatasetRejected(UserError):
 
     def __init__(self, facts: DatasetFacts) -> None:
         first = facts.faults[0] if facts.faults else None
-        where = f" The first, in line {first.line}: {first.message}" if first and first.line else ""
+        place = (f"line {first.line}" if first.line else f"row {first.row}") if first else ""
+        where = f" The first, in {place}: {first.message}" if first and (first.line or first.row) else ""
         where = where or (f" {first.message}" if first else "")
         super().__init__(
             f"{facts.filename} has {facts.faults_total} fault(s) and was not stored.{where}",

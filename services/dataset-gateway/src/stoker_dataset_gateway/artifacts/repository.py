@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from stoker_dataset_gateway.artifacts.tables import Artifact, ArtifactCounter
-from stoker_dataset_gateway.tokens.tables import JobToken, RevokedAttempt
+from stoker_dataset_gateway.tokens.tables import Attempt, JobToken
 
 
 class ArtifactRepository:
@@ -74,8 +74,8 @@ class ArtifactRepository:
             .exists()
         )
         ended_since = (
-            select(RevokedAttempt)
-            .where(col(RevokedAttempt.job_id) == col(Artifact.job_id), col(RevokedAttempt.revoked_at) > moment)
+            select(Attempt)
+            .where(col(Attempt.job_id) == col(Artifact.job_id), col(Attempt.revoked_at) > moment)
             .exists()
         )
         found = await session.execute(

@@ -68,7 +68,7 @@ class Checker:
                     result = await self._once(file, file, progress)
                 except _ChildLost as lost:
                     reason = str(lost)
-                    logger.warning("a check was lost", key=file.key, attempt=attempt, reason=reason)
+                    logger.warning("a check was lost", filename=file.filename, attempt=attempt, reason=reason)
                 else:
                     assert isinstance(result, CheckResult)  # noqa: S101 - what a file is answered with
                     return result
@@ -84,7 +84,7 @@ class Checker:
             async with asyncio.timeout(within.total_seconds()), self._room:
                 figures = await self._once(job, job.file, None)
         except (TimeoutError, _ChildLost) as lost:
-            logger.warning("tokens were not counted", key=job.file.key, reason=str(lost) or "took too long")
+            logger.warning("tokens were not counted", filename=job.file.filename, reason=str(lost) or "took too long")
             return None
         assert isinstance(figures, TokenFigures)  # noqa: S101 - what a token job is answered with
         return figures

@@ -10,6 +10,10 @@ from jinja2.ext import loopcontrols
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from tokenizers import Tokenizer
 
+from stoker_shared.logging import get_logger
+
+logger = get_logger(__name__)
+
 Turns = list[dict[str, str]]
 
 
@@ -51,7 +55,8 @@ def load_tokenizer(folder: Path) -> LocalTokenizer | None:
         tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         config = _json(folder / "tokenizer_config.json")
         return LocalTokenizer(tokenizer, _template(folder, config), _special(config))
-    except Exception:  # noqa: BLE001 - the library raises bare Exception of a file that it cannot read
+    except Exception as error:  # noqa: BLE001 - the library raises bare Exception of a file that it cannot read
+        logger.warning("a tokenizer cannot be read", folder=str(folder), reason=str(error)[:200])
         return None
 
 
