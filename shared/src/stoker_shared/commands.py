@@ -39,8 +39,6 @@ class LaunchJob(Command):
 
     verb = "launch"
     schema_version: int = 2
-
-    schema_version: int = 2
     owner: str
     plan_id: Identifier
     plan_hash: str
