@@ -64,7 +64,7 @@ async def test_patch_appends_and_tells_the_new_offset(world: World) -> None:
 
 
 async def test_get_needs_no_version_and_rejected_rows_come_with_the_problem(world: World) -> None:
-    content = b'{"prompt": "no answer"}\n' * 3
+    content = b'{"nothing": "known"}\n' * 3
     opened = await world.open_upload(content)
     assert (await world.patch(opened, content, offset=0)).status_code == 204
     await world.verdict(opened)

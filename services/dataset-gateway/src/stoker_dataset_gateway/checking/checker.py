@@ -159,8 +159,9 @@ class _Child:
         """Give it a job."""
         try:
             self._pipe.send(job)
-        except OSError as error:
-            raise _ChildLost(f"the process could not be reached: {error}") from error
+        except OSError as error:  # it died while it waited
+            self._process.join(_GRACE_SECONDS)
+            raise _ChildLost(_end_of(self._process.exitcode)) from error
 
     async def receive(self, seconds: float) -> Report:
         """What it says next.
