@@ -25,6 +25,9 @@ RELAXED = settings(
 )
 _minted: dict[str, str] = {}
 
+# The body of a tus PATCH: bytes, under a name of its own.
+schemathesis.serializer.alias("application/offset+octet-stream", "application/octet-stream")
+
 
 def test_no_request_that_the_document_allows_makes_the_gateway_fail(gateway: Gateway) -> None:
     schema = schemathesis.openapi.from_url(f"{gateway.url}/openapi.json")
@@ -42,7 +45,7 @@ def test_no_request_that_the_document_allows_makes_the_gateway_fail(gateway: Gat
             assert response.status_code < 500, response.text
             if response.status_code >= 400:
                 assert response.headers["content-type"][0] == "application/problem+json"
-                assert response.json()["trace_id"]
+                assert case.method == "HEAD" or response.json()["trace_id"]
             assert "Traceback" not in response.text
 
         send()

@@ -108,7 +108,7 @@ async def test_checkpoints_of_an_earlier_attempt_give_way_to_those_of_a_later_on
 async def age(world: World, job_id: str, interval: str) -> None:
     """As if all that is known of the job had happened so much earlier."""
     await world.sql(f"UPDATE artifacts SET created_at = created_at - interval '{interval}' WHERE job_id = '{job_id}'")
-    for table, column in (("job_tokens", "revoked_at"), ("revoked_attempts", "revoked_at")):
+    for table, column in (("job_tokens", "revoked_at"), ("attempts", "revoked_at")):
         await world.sql(f"UPDATE {table} SET {column} = {column} - interval '{interval}' WHERE job_id = '{job_id}'")
 
 
