@@ -84,7 +84,6 @@ class ArtifactService:
             # The write's own id keeps two senders of one name from mixing their bytes.
             key=object_key(attempt, name),
             purpose=f"artifact:{attempt.job_id}:{attempt.attempt}:{name}",
-            is_exclusive=False,
         ) as writing:
             size_hint = self._rules.max_artifact_bytes if incoming.size_bytes is None else incoming.size_bytes
             await writing.store(_verified(blocks, digest, sha256=incoming.sha256), size_hint=size_hint)

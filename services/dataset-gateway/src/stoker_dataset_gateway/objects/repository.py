@@ -16,17 +16,6 @@ class ObjectWriteRepository:
         """Note that this object is about to be written."""
         session.add(ObjectWrite(object_key=object_key, purpose=purpose, busy_until=busy_until))
 
-    async def is_busy(self, session: AsyncSession, purpose: str, *, now: datetime) -> bool:
-        """Whether somebody is writing for this purpose."""
-        found = await session.execute(
-            select(col(ObjectWrite.object_key)).where(
-                col(ObjectWrite.purpose) == purpose,
-                col(ObjectWrite.busy_until) > now,
-                col(ObjectWrite.condemned_at).is_(None),
-            )
-        )
-        return found.first() is not None
-
     async def renew(self, session: AsyncSession, object_key: str, *, busy_until: datetime) -> bool:
         """Keep the write; false if it was condemned meanwhile."""
         result = await session.execute(

@@ -8,8 +8,7 @@ from datetime import timedelta
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from stoker_dataset_gateway.errors import WriteInProgress, WriteLost
-from stoker_dataset_gateway.locks import hold_lock
+from stoker_dataset_gateway.errors import WriteLost
 from stoker_dataset_gateway.objects.repository import ObjectWriteRepository
 from stoker_dataset_gateway.storage import ObjectStore
 from stoker_shared.clock import Clock
@@ -55,13 +54,9 @@ class ObjectWriter:
         self._rows = ObjectWriteRepository()
 
     @asynccontextmanager
-    async def writing(self, *, key: str, purpose: str, is_exclusive: bool) -> AsyncIterator[ObjectWriting]:
-        """A write of an object. If the block ends without `keep` committed, the object is deleted.
-
-        Raises:
-            WriteInProgress: exclusive, and somebody else is writing for this purpose.
-        """
-        await self._begin(key, purpose, is_exclusive=is_exclusive)
+    async def writing(self, *, key: str, purpose: str) -> AsyncIterator[ObjectWriting]:
+        """A write of an object. If the block ends without `keep` committed, the object is deleted."""
+        await self.open_write(key=key, purpose=purpose, lifetime=self._lease)
         renewing = asyncio.create_task(self._renew(key))
         try:
             yield ObjectWriting(key, self._store, self._rows)
@@ -124,15 +119,6 @@ class ObjectWriter:
         if keys:
             logger.info("abandoned writes cleaned up", count=len(keys))
         return len(keys)
-
-    async def _begin(self, key: str, purpose: str, *, is_exclusive: bool) -> None:
-        now = self._clock.now()
-        async with self._database.transaction() as session:
-            if is_exclusive:
-                await hold_lock(session, purpose)
-                if await self._rows.is_busy(session, purpose, now=now):
-                    raise WriteInProgress
-            await self._rows.add(session, object_key=key, purpose=purpose, busy_until=now + self._lease)
 
     async def _renew(self, object_key: str) -> None:
         while True:

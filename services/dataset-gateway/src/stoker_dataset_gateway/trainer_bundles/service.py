@@ -71,7 +71,7 @@ class TrainerBundleService:
         if await self._known(version=file.version, sha256=file.sha256) is not None:
             return
         key = f"trainer/{file.version}/{file.sha256}/{new_identifier('object')}"
-        async with self._writer.writing(key=key, purpose=f"bundle:{file.sha256}", is_exclusive=False) as writing:
+        async with self._writer.writing(key=key, purpose=f"bundle:{file.sha256}") as writing:
             await writing.store(_once(file.content), size_hint=len(file.content))
             async with self._database.transaction() as session:
                 bundle = TrainerBundle(

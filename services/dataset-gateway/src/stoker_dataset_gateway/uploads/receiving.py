@@ -97,7 +97,7 @@ class Receiver:
     async def _begin(self, held: Held) -> None:
         upload = held.upload
         key = f"datasets/{upload.dataset_version_id}/{new_identifier('object')}"
-        async with self._writer.writing(key=key, purpose=f"upload:{upload.id}", is_exclusive=False) as writing:
+        async with self._writer.writing(key=key, purpose=f"upload:{upload.id}") as writing:
             # Not every store takes an object of no parts.
             store_upload = await self._store.begin_parts(key) if upload.size_bytes else None
             values = {
@@ -166,7 +166,7 @@ class Receiver:
             await self._note(held, taken.offset, parts=taken.parts)
             return
         key = f"uploads/{held.upload.id}/{new_identifier('tail')}"
-        async with self._writer.writing(key=key, purpose=f"upload:{held.upload.id}", is_exclusive=False) as writing:
+        async with self._writer.writing(key=key, purpose=f"upload:{held.upload.id}") as writing:
             await writing.store(_one(bytes(taken.rest)), size_hint=len(taken.rest))
             await self._note(held, taken.offset, parts=taken.parts, tail=writing, tail_bytes=len(taken.rest))
 
