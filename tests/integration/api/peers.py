@@ -81,8 +81,10 @@ class Peers:
     artifacts: list[ArtifactFacts] = field(default_factory=list)
     offers: list[Offer] = field(default_factory=lambda: [a_cpu_offer()])
     model: ModelFacts = SMOLLM2_135M
-    # An error is what the gateway answers; with None it never does.
-    tokens: TokenStatistics | StokerError | None = field(default_factory=counted_tokens)
+    # An error is what the gateway answers.
+    tokens: TokenStatistics | StokerError = field(default_factory=counted_tokens)
+    # Counting takes until this is set.
+    counted: asyncio.Event | None = None
     providers: list[ProviderHealth] = field(
         default_factory=lambda: [
             ProviderHealth(provider="local", is_usable=True),
@@ -167,9 +169,11 @@ def _register_gateway(peers: Peers, bus: Bus) -> None:
 
     async def token_statistics(request: MeasureTokens) -> TokenStatistics:
         peers.asked.append(request)
+        if peers.counted is not None:
+            await peers.counted.wait()
         if isinstance(peers.tokens, StokerError):
             raise peers.tokens
-        return peers.tokens or await asyncio.get_running_loop().create_future()
+        return peers.tokens
 
     answer(bus, TOKEN_STATISTICS, token_statistics)
     answer(bus, OPEN_UPLOAD, open_upload)

@@ -1,5 +1,6 @@
 """Plans, from the request to the frozen text."""
 
+import asyncio
 import hashlib
 import json
 from datetime import timedelta
@@ -153,10 +154,11 @@ async def test_tokens_that_cannot_be_counted_are_estimated(user: User, peers: Pe
 
 
 async def test_a_plan_does_not_wait_for_a_slow_count(serve: Serve, user: User, peers: Peers) -> None:
-    peers.tokens = None
+    peers.counted = asyncio.Event()
     async with serve(token_count_patience=timedelta(milliseconds=50)) as hasty, hasty.client(user.key) as http:
         body = {"dataset_version_id": DATASET_ID, "recipe": a_recipe().model_dump(), "provider": "local"}
         plan = (await http.post("/v1/plans", json=body)).json()
+    peers.counted.set()
     assert plan["is_launchable"]
     assert "characters / 4" in plan["tokens"]["basis"]
 
