@@ -1,5 +1,6 @@
 """The other services as far as the api sees them: they answer on the real bus, with rights of their own."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -9,7 +10,7 @@ from uuid import uuid4
 
 from stoker.stack.standalone import RunningNats
 from stoker_shared.bus import Bus, answer
-from stoker_shared.errors import NotFound, RemoteRefusal
+from stoker_shared.errors import NotFound, RemoteRefusal, StokerError
 from stoker_shared.events import JobEvent
 from stoker_shared.messages import Message
 from stoker_shared.rpc.contract import Empty
@@ -20,6 +21,7 @@ from stoker_shared.rpc.dataset_gateway import (
     LIST_ARTIFACTS,
     OPEN_ARTIFACT,
     OPEN_UPLOAD,
+    TOKEN_STATISTICS,
     ArtifactFacts,
     ArtifactList,
     ArtifactOpened,
@@ -29,8 +31,10 @@ from stoker_shared.rpc.dataset_gateway import (
     DescribeDataset,
     ListArtifacts,
     ListDatasets,
+    MeasureTokens,
     OpenArtifact,
     OpenUpload,
+    TokenStatistics,
     UploadOpened,
 )
 from stoker_shared.rpc.deployer import (
@@ -63,7 +67,7 @@ from stoker_shared.rpc.metrics import (
     ReportRequest,
 )
 from tests.support.bus import bus_of, started
-from tests.unit.api.examples import NOW, SHA256, SMOLLM2_135M, a_cpu_offer, a_dataset
+from tests.unit.api.examples import NOW, SHA256, SMOLLM2_135M, a_cpu_offer, a_dataset, counted_tokens
 
 ARTIFACT_ID = "art-00000000000000cc"
 
@@ -77,6 +81,10 @@ class Peers:
     artifacts: list[ArtifactFacts] = field(default_factory=list)
     offers: list[Offer] = field(default_factory=lambda: [a_cpu_offer()])
     model: ModelFacts = SMOLLM2_135M
+    # An error is what the gateway answers.
+    tokens: TokenStatistics | StokerError = field(default_factory=counted_tokens)
+    # Counting takes until this is set.
+    counted: asyncio.Event | None = None
     providers: list[ProviderHealth] = field(
         default_factory=lambda: [
             ProviderHealth(provider="local", is_usable=True),
@@ -159,6 +167,15 @@ def _register_gateway(peers: Peers, bus: Bus) -> None:
     async def list_datasets(request: ListDatasets) -> DatasetList:
         return DatasetList(datasets=[facts for facts in peers.datasets.values() if facts.owner == request.owner])
 
+    async def token_statistics(request: MeasureTokens) -> TokenStatistics:
+        peers.asked.append(request)
+        if peers.counted is not None:
+            await peers.counted.wait()
+        if isinstance(peers.tokens, StokerError):
+            raise peers.tokens
+        return peers.tokens
+
+    answer(bus, TOKEN_STATISTICS, token_statistics)
     answer(bus, OPEN_UPLOAD, open_upload)
     answer(bus, DESCRIBE, describe)
     answer(bus, LIST, list_datasets)

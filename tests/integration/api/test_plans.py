@@ -1,11 +1,18 @@
 """Plans, from the request to the frozen text."""
 
+import asyncio
 import hashlib
 import json
+from datetime import timedelta
 
-from tests.integration.api.conftest import User
+import pytest
+
+from stoker_shared.clock import ManualClock
+from stoker_shared.errors import Conflict, ServiceUnavailable, StokerError
+from stoker_shared.rpc.dataset_gateway import MeasureTokens
+from tests.integration.api.conftest import Serve, User
 from tests.integration.api.peers import Peers
-from tests.unit.api.examples import DATASET_ID, a_gpu_offer, a_recipe
+from tests.unit.api.examples import DATASET_ID, a_gpu_offer, a_recipe, counted_tokens
 
 
 async def test_a_plan_shows_what_it_stands_on_and_can_be_read_again(user: User) -> None:
@@ -98,3 +105,81 @@ async def test_a_service_that_is_away_is_no_fault_of_the_plan(user: User, peers:
     response = await user.http.post("/v1/plans", json=body)
     assert response.status_code == 503
     assert "deployer" in response.json()["detail"]
+
+
+async def test_a_plan_shows_the_tokens_that_the_gateway_counted_and_forecasts_with_them(
+    user: User, peers: Peers
+) -> None:
+    recipe = a_recipe(held_out={"fraction": 0}, batch={"max_length": 256})
+    plan = await user.plan(recipe=recipe.model_dump())
+    assert plan["tokens"] == {
+        "p50": 120,
+        "p95": 120,
+        "max": 120,
+        "total": 120_000,
+        "truncated_share": 0.0,
+        "rows": 1000,
+        "rows_measured": 1000,
+        "is_counted": True,
+        "basis": "the model's tokenizer; its chat template",
+    }
+    assert plan["forecast"]["tokens"] == 120_000
+    assert plan["forecast"]["basis"].startswith("the model's tokenizer")
+    asked = [question for question in peers.asked if isinstance(question, MeasureTokens)]
+    assert [(question.owner, question.name_or_path, question.max_length) for question in asked] == [
+        (user.user_id, "smollm2-135m", 256)
+    ]
+    assert (await user.http.get(f"/v1/plans/{plan['plan_id']}")).json() == plan
+
+
+async def test_rows_that_are_cut_are_a_warning(user: User, peers: Peers) -> None:
+    peers.tokens = counted_tokens(tokens_p95=900, tokens_max=2000, truncated_share=0.2)
+    plan = await user.plan()
+    assert [warning["code"] for warning in plan["warnings"]] == ["rows_truncated"]
+    assert "900" in plan["warnings"][0]["next_step"]
+    assert plan["is_launchable"]
+
+
+@pytest.mark.parametrize(
+    "answer", [Conflict("It is not stored.", next_step="Wait."), ServiceUnavailable("object store", "down")]
+)
+async def test_tokens_that_cannot_be_counted_are_estimated(user: User, peers: Peers, answer: StokerError) -> None:
+    peers.tokens = answer
+    plan = await user.plan(recipe=a_recipe(held_out={"fraction": 0}).model_dump())
+    assert plan["is_launchable"]
+    assert not plan["tokens"]["is_counted"]
+    assert plan["forecast"]["tokens"] == 100_000
+    assert "characters / 4" in plan["forecast"]["basis"]
+    assert answer.detail.rstrip(".") in plan["forecast"]["basis"]
+
+
+async def test_a_plan_does_not_wait_for_a_slow_count(serve: Serve, user: User, peers: Peers) -> None:
+    peers.counted = asyncio.Event()
+    async with serve(token_count_patience=timedelta(milliseconds=50)) as hasty, hasty.client(user.key) as http:
+        body = {"dataset_version_id": DATASET_ID, "recipe": a_recipe().model_dump(), "provider": "local"}
+        plan = (await http.post("/v1/plans", json=body)).json()
+    peers.counted.set()
+    assert plan["is_launchable"]
+    assert "characters / 4" in plan["tokens"]["basis"]
+
+
+@pytest.mark.parametrize("what", ["dataset", "model"])
+async def test_tokens_are_asked_for_only_when_dataset_and_model_are_there(user: User, peers: Peers, what: str) -> None:
+    recipe = a_recipe()
+    if what == "dataset":
+        peers.own_dataset(user.user_id, state="checking")
+    else:
+        recipe = a_recipe(model={"name_or_path": "nowhere"})
+    plan = await user.plan(recipe=recipe.model_dump())
+    assert plan["tokens"] is None
+    assert plan["forecast"] is None
+    assert not [question for question in peers.asked if isinstance(question, MeasureTokens)]
+
+
+async def test_a_launch_never_counts_tokens(user: User, peers: Peers, clock: ManualClock) -> None:
+    plan = await user.plan()
+    peers.asked.clear()
+    clock.advance(timedelta(minutes=5))
+    assert (await user.launch(plan)).status_code == 201
+    assert peers.asked
+    assert not [question for question in peers.asked if isinstance(question, MeasureTokens)]

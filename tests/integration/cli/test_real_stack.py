@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from transformers import AutoTokenizer
 
 from stoker.client import Client, JobChanged, LogWritten, MetricsReported
 from stoker.client.errors import Conflicting
@@ -124,6 +125,24 @@ def test_a_launch_that_is_sent_again_is_the_same_job(client: Client, model: Path
     client.cancel(first.job_id)
     *_, last = (news for news in client.follow(first.job_id) if isinstance(news, JobChanged))
     assert last.job.is_over
+
+
+def test_a_plan_counts_rows_with_the_models_own_tokenizer(
+    stack: StackProcess, client: Client, model: Path, rows: Path
+) -> None:
+    dataset = client.upload_dataset(rows)
+    plan = client.plan(dataset, recipe=recipe(model, steps=1), budget_usd="0.50")
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    texts = [
+        tokenizer.apply_chat_template(json.loads(line)["messages"], tokenize=False)
+        for line in rows.read_text().splitlines()
+    ]
+    lengths = [len(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in texts]
+    assert plan.tokens is not None
+    assert plan.tokens.is_counted
+    assert (plan.tokens.rows_measured, plan.tokens.max, plan.tokens.total) == (80, max(lengths), sum(lengths))
+    done = stoker(stack, "plan", dataset.dataset_version_id, "--model", str(model))
+    assert "counted on 80 of 80" in " ".join(done.stdout.split())
 
 
 def test_bad_rows_are_shown_with_their_lines(stack: StackProcess, tmp_path: Path) -> None:

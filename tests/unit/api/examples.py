@@ -6,15 +6,18 @@ from typing import Any
 from stoker_api.plans.schemas import NewPlan
 from stoker_api.plans.service import PlanPolicy
 from stoker_api.plans.situation import GatheredFacts
+from stoker_shared.errors import ServiceUnavailable
 from stoker_shared.money import MicroUsd
 from stoker_shared.recipe import DataFormat, Recipe
-from stoker_shared.rpc.dataset_gateway import DatasetFacts, DatasetStatistics
+from stoker_shared.rpc.dataset_gateway import DatasetFacts, DatasetStatistics, TokenStatistics
 from stoker_shared.rpc.deployer import ModelFacts, Offer, OfferList, ProviderHealth
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 DATASET_ID = "dsv-00000000000000aa"
 SHA256 = "ab" * 32
 OWNER = "usr-00000000000000ff"
+
+NOT_COUNTED = ServiceUnavailable("dataset_gateway", "TimeoutError")
 
 SMOLLM2_135M = ModelFacts(
     name_or_path="smollm2-135m",
@@ -93,8 +96,24 @@ def a_gpu_offer(**changes: Any) -> Offer:
     return offer.model_copy(update=changes)
 
 
+def counted_tokens(**changes: Any) -> TokenStatistics:
+    """What the gateway counted: 1,000 rows of 120 tokens."""
+    tokens = TokenStatistics(
+        rows=1000,
+        rows_measured=1000,
+        tokens_p50=120,
+        tokens_p95=120,
+        tokens_max=120,
+        tokens_total=120_000,
+        truncated_share=0.0,
+        is_exact=True,
+        basis="the model's tokenizer; its chat template",
+    )
+    return tokens.model_copy(update=changes)
+
+
 def gathered(**changes: Any) -> GatheredFacts:
-    """Facts under which nothing blocks a local plan."""
+    """Facts under which nothing blocks a local plan. Tokens are not counted."""
     facts: dict[str, Any] = {
         "dataset": a_dataset(),
         "model": SMOLLM2_135M,
@@ -104,7 +123,9 @@ def gathered(**changes: Any) -> GatheredFacts:
             ProviderHealth(provider="runpod", is_usable=True),
         ],
     }
-    return GatheredFacts(**{**facts, **changes})
+    facts |= changes
+    can_ask = facts["dataset"].state == "stored" and isinstance(facts["model"], ModelFacts)
+    return GatheredFacts(**{"tokens": NOT_COUNTED if can_ask else None, **facts})
 
 
 def a_new_plan(**changes: Any) -> NewPlan:

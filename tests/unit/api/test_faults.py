@@ -5,7 +5,15 @@ from typing import Any
 
 import pytest
 
-from stoker_api.plans.faults import BLOCKING, WARNINGS, blocking_faults, reachable_from_outside, warnings
+from stoker_api.plans.faults import (
+    BLOCKING,
+    WARNINGS,
+    blocking_faults,
+    reachable_from_outside,
+    rows_truncated,
+    warnings,
+)
+from stoker_api.plans.schemas import Fault
 from stoker_api.plans.service import judge, rank_offers
 from stoker_api.plans.situation import GatheredFacts, Situation
 from stoker_shared.errors import RemoteRefusal
@@ -21,6 +29,7 @@ from tests.unit.api.examples import (
     a_new_plan,
     a_policy,
     a_recipe,
+    counted_tokens,
     gathered,
 )
 
@@ -161,6 +170,7 @@ WARNED: list[tuple[str, Situation]] = [
         "sequences_longer_than_model",
         situation_of(model=SMOLLM2_135M.model_copy(update={"max_position": 256})),
     ),
+    ("rows_truncated", situation_of(tokens=counted_tokens(tokens_p95=900, tokens_max=950, truncated_share=0.06))),
     ("memory_unknown", situation_of(offers=OfferList(offers=[a_cpu_offer(memory_bytes=None)]))),
     ("speed_unknown", cloud(facts={"offers": OfferList(offers=[a_gpu_offer(gpu_type="Frobnicator")])})),
     ("nothing_free_now", situation_of(offers=OfferList(offers=[a_cpu_offer(is_available=False)]))),
@@ -175,6 +185,42 @@ def test_each_warning_warns_and_does_not_block(code: str, situation: Situation) 
 
 def test_every_warning_is_seen_at_work_above() -> None:
     assert {check for check in WARNINGS for _, situation in WARNED if check(situation) is not None} == set(WARNINGS)
+
+
+def truncation(*, max_position: int = 8192, **tokens: Any) -> Fault | None:
+    model = SMOLLM2_135M.model_copy(update={"max_position": max_position})
+    return rows_truncated(situation_of(model=model, tokens=counted_tokens(**tokens)))
+
+
+def test_many_cut_rows_are_told_with_the_length_to_set() -> None:
+    fault = truncation(tokens_p95=1234, tokens_max=2000, truncated_share=0.25)
+    assert fault is not None
+    assert fault.message.startswith("25 % of the rows are longer than batch.max_length 512")
+    assert "1,234 tokens or less" in fault.message
+    assert fault.next_step.startswith("Set batch.max_length to 1234;")
+
+
+@pytest.mark.parametrize("share", [0.0, 0.05, None])
+def test_a_few_cut_rows_are_no_warning(share: float | None) -> None:
+    assert truncation(tokens_max=2000, truncated_share=share) is None
+
+
+@pytest.mark.parametrize(
+    ("max_position", "said"),
+    [(1024, "Set batch.max_length to 1024, the most that the model was made for"), (512, "Shorten or split the rows")],
+)
+def test_no_length_is_advised_that_the_model_was_not_made_for(max_position: int, said: str) -> None:
+    fault = truncation(max_position=max_position, tokens_p95=3000, tokens_max=4000, truncated_share=0.5)
+    assert fault is not None
+    assert fault.next_step.startswith(said)
+
+
+@pytest.mark.parametrize(("p95", "is_told"), [(640, False), (641, True)])
+def test_an_estimate_warns_only_if_it_would_be_so_with_five_characters_a_token(p95: int, *, is_told: bool) -> None:
+    fault = truncation(is_exact=False, rows_measured=0, tokens_p95=p95, tokens_max=9999, truncated_share=None)
+    assert (fault is not None) is is_told
+    if fault is not None:
+        assert "estimate" in fault.message
 
 
 @pytest.mark.parametrize(

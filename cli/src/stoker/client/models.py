@@ -116,6 +116,23 @@ class Fit(Answer):
     on_gpu: bool = False
 
 
+class TokenLengths(Answer):
+    """How long rows are in tokens before any is cut; an estimate unless the base model's own tokenizer counted.
+
+    `truncated_share` is the share of rows that are cut, None if nobody knows.
+    """
+
+    p50: int
+    p95: int
+    max: int
+    total: int
+    truncated_share: float | None = None
+    rows: int = 0
+    rows_measured: int = 0
+    is_counted: bool = False
+    basis: str = ""
+
+
 class Forecast(Answer):
     """What the best offer would take, from lucky to unlucky."""
 
@@ -146,6 +163,7 @@ class Plan(Answer):
     warnings: list[Fault] = Field(default_factory=list)
     dataset: Dataset | None = None
     model: ModelFacts | None = None
+    tokens: TokenLengths | None = None
     fit: Fit | None = None
     offers: list[RankedOffer] = Field(default_factory=list)
     forecast: Forecast | None = None

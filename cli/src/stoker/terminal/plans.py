@@ -3,7 +3,7 @@
 from rich.console import Console
 from rich.markup import escape
 
-from stoker.client.models import Fault, Fit, Forecast, Plan
+from stoker.client.models import Fault, Fit, Forecast, Plan, TokenLengths
 from stoker.terminal.figures import show_bytes, show_duration, show_money_range
 from stoker.terminal.tables import ranked_offer_table, table
 from stoker_shared.money import show_usd
@@ -19,6 +19,8 @@ def print_plan(plan: Plan, console: Console) -> None:
         console.print(
             f"model     {escape(model.name_or_path)}: {model.architecture}, {model.parameters / 1e6:,.1f} M parameters",
         )
+    if plan.tokens is not None:
+        console.print(_tokens_line(plan.tokens))
     if plan.fit is not None:
         _print_fit(plan.fit, console)
     if plan.forecast is not None:
@@ -33,6 +35,13 @@ def print_plan(plan: Plan, console: Console) -> None:
     _print_faults("worth knowing", plan.warnings, console, style="yellow")
     _print_faults("in the way", plan.blocking, console, style="red")
     _print_verdict(plan, console)
+
+
+def _tokens_line(tokens: TokenLengths) -> str:
+    how = f"counted on {tokens.rows_measured:,} of {tokens.rows:,}" if tokens.is_counted else "estimated"
+    share = tokens.truncated_share
+    cut = "unknown how many are cut" if share is None else f"{100 * share:.1f} % of them cut"
+    return f"tokens    {tokens.p50:,} in half of the rows, {tokens.p95:,} in 95 %, {tokens.max:,} at most; {cut}; {how}"
 
 
 def _print_fit(fit: Fit, console: Console) -> None:

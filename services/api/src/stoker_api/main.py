@@ -100,7 +100,7 @@ def create_api(settings: ApiSettings, *, clock: Clock | None = None) -> FastAPI:
 
 def _parts(settings: ApiSettings, *, database: Database, bus: Bus, relay: Relay, hub: LiveHub, clock: Clock) -> Parts:
     rpc = RpcClient(bus)
-    gatherer = FactGatherer(rpc)
+    gatherer = FactGatherer(rpc, token_count_patience=settings.token_count_patience)
     recipes = RecipeService(database, clock=clock)
     plans = PlanService(database, gatherer=gatherer, recipes=recipes, clock=clock, policy=_policy(settings))
     jobs = JobService(database, relay=relay, rpc=rpc, clock=clock)

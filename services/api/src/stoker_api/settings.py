@@ -28,6 +28,8 @@ class ApiSettings(ServiceSettings):
     plan_lifetime: timedelta = Field(default=timedelta(hours=1), gt=timedelta())
     # How long gathered facts count as fresh; a launch after that asks for dataset and price again.
     facts_lifetime: timedelta = Field(default=timedelta(seconds=30), ge=timedelta())
+    # How long a plan waits for the tokens of the rows to be counted; after that they are estimated.
+    token_count_patience: timedelta = Field(default=timedelta(seconds=10), gt=timedelta())
     # The least that a budget must pay for, at the price of the offer.
     minimum_reservation: timedelta = Field(default=timedelta(minutes=1), ge=timedelta())
     # A plan without a budget gets its forecast with a margin, but never less than this.

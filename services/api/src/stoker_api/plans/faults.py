@@ -6,12 +6,16 @@ from urllib.parse import urlsplit
 
 from stoker_api.plans.schemas import Fault
 from stoker_api.plans.situation import LOCAL_PROVIDER, Situation
+from stoker_api.plans.tokens import TokenLengths
 from stoker_shared.errors import RemoteRefusal
 from stoker_shared.money import show_usd
 from stoker_shared.recipe import METHOD_FORMATS, DataFormat
 from stoker_shared.rpc.deployer import ModelFacts, OfferList
 
 Check = Callable[[Situation], Fault | None]
+
+# A few rows that are cut do no harm; more of them teach the model to break off.
+_MUCH_TRUNCATED = 0.05
 
 
 def blocking_faults(situation: Situation) -> list[Fault]:
@@ -245,6 +249,40 @@ def sequences_longer_than_model(situation: Situation) -> Fault | None:
     )
 
 
+def rows_truncated(situation: Situation) -> Fault | None:
+    """Many rows lose their end."""
+    tokens, max_length = situation.tokens, situation.recipe.batch.max_length
+    if tokens is None or not _many_are_cut(tokens, max_length):
+        return None
+    if tokens.is_counted:
+        share, most = f"{100 * (tokens.truncated_share or 0.0):.0f} %", f"{tokens.p95:,}"
+    else:
+        share, most = "By an estimate from their characters, more than 5 %", f"about {tokens.p95:,}"
+    return Fault(
+        code="rows_truncated",
+        message=(
+            f"{share} of the rows are longer than batch.max_length {max_length:,} and are cut there; "
+            f"95 % of the rows have {most} tokens or less."
+        ),
+        next_step=_longer_or_shorter(situation, tokens.p95),
+    )
+
+
+def _many_are_cut(tokens: TokenLengths, max_length: int) -> bool:
+    if tokens.is_counted:
+        return (tokens.truncated_share or 0.0) > _MUCH_TRUNCATED
+    return tokens.p95_low > max_length
+
+
+def _longer_or_shorter(situation: Situation, wanted: int) -> str:
+    model = situation.facts.model
+    most = model.max_position if isinstance(model, ModelFacts) else wanted
+    if most <= situation.recipe.batch.max_length:
+        return f"Shorten or split the rows: the model was made for {most} tokens."
+    limit = ", the most that the model was made for, and shorten or split the rows beyond" if most < wanted else ""
+    return f"Set batch.max_length to {min(wanted, most)}{limit}; it takes more memory, so plan again."
+
+
 def memory_unknown(situation: Situation) -> Fault | None:
     """The provider does not tell how much memory there is."""
     if situation.need is None or not situation.ranked or situation.ranked[0].fit != "unknown":
@@ -286,6 +324,7 @@ WARNINGS: tuple[Check, ...] = (
     budget_may_not_last,
     may_take_too_long,
     sequences_longer_than_model,
+    rows_truncated,
     memory_unknown,
     speed_unknown,
     nothing_free_now,

@@ -1,11 +1,11 @@
 """How long a run takes and what it costs, as a range.
 
-    tokens      characters / 4 of each row, cut at `batch.max_length`, x epochs; or steps x rows per step
+    tokens      mean of a row (`plans.tokens`), cut at `batch.max_length`, x rows x epochs; or x steps x rows per step
     operations  6 x parameters x tokens (forward 2, backward 4; LoRA's saving is within the range)
     time        set-up + operations / sustained speed of the devices
     cost        price x time
 
-Characters per token vary from about 3 to 5 between languages and tokenizers, which the range covers.
+The range covers how well the speed of the device is known, and how well the tokens are: counted or estimated.
 """
 
 import math
@@ -13,14 +13,12 @@ from datetime import timedelta
 
 from pydantic import BaseModel
 
-from stoker_api.plans.throughput import DeviceSpeed, device_speed
+from stoker_api.plans.throughput import device_speed
+from stoker_api.plans.tokens import TokenLengths
 from stoker_shared.money import MicroUsd, cost_of
 from stoker_shared.recipe import HeldOut, Recipe
-from stoker_shared.rpc.dataset_gateway import DatasetStatistics
 from stoker_shared.rpc.deployer import ModelFacts, Offer
 
-CHARACTERS_PER_TOKEN = 4
-_FEWEST_CHARACTERS, _MOST_CHARACTERS = 3, 5
 _OPERATIONS_PER_PARAMETER_AND_TOKEN = 6
 # Further GPUs wait for each other.
 _SCALING = 0.85
@@ -46,45 +44,38 @@ class Forecast(BaseModel):
     is_speed_known: bool
 
 
-def forecast(model: ModelFacts, recipe: Recipe, *, statistics: DatasetStatistics, offer: Offer) -> Forecast:
+def forecast(model: ModelFacts, recipe: Recipe, *, tokens: TokenLengths, offer: Offer) -> Forecast:
     """Time and cost of the run on that offer, set-up included."""
     speed = device_speed(offer.gpu_type, gpu_count=offer.gpu_count)
     setup_low, setup_high = _SETUP_GPU if offer.gpu_count > 0 else _SETUP_CPU
     devices = max(offer.gpu_count, 1)
-    fewest = training_tokens(recipe, statistics=statistics, devices=devices, characters_per_token=_MOST_CHARACTERS)
-    most = training_tokens(recipe, statistics=statistics, devices=devices, characters_per_token=_FEWEST_CHARACTERS)
+    fewest, likely, most = training_tokens(recipe, tokens=tokens, devices=devices)
     low = setup_low + _duration(model, fewest, tera=_together(speed.high, devices))
     high = setup_high + _duration(model, most, tera=_together(speed.low, devices))
     price = MicroUsd(offer.price_micro_usd_per_hour)
     return Forecast(
-        tokens=training_tokens(recipe, statistics=statistics, devices=devices),
-        steps=training_steps(recipe, rows=statistics.rows, devices=devices),
+        tokens=likely,
+        steps=training_steps(recipe, rows=tokens.rows, devices=devices),
         setup_seconds_low=_seconds(setup_low),
         setup_seconds_high=_seconds(setup_high),
         seconds_low=_seconds(low),
         seconds_high=_seconds(high),
         cost_micro_usd_low=cost_of(low, price),
         cost_micro_usd_high=cost_of(high, price),
-        basis=_basis(speed),
+        basis=f"{tokens.basis}; 6 x parameters x tokens; {speed.basis}",
         is_speed_known=speed.is_known,
     )
 
 
-def training_tokens(
-    recipe: Recipe,
-    *,
-    statistics: DatasetStatistics,
-    devices: int = 1,
-    characters_per_token: int = CHARACTERS_PER_TOKEN,
-) -> int:
-    """Tokens that pass through the model in the whole run, padding left out."""
-    if statistics.rows == 0:
-        return 0
-    mean = statistics.characters_total / statistics.rows / characters_per_token
-    per_row = max(1.0, min(mean, recipe.batch.max_length))
-    if recipe.length.max_steps and recipe.batch.packing:
-        per_row = recipe.batch.max_length
-    return math.ceil(_rows_seen(recipe, rows=statistics.rows, devices=devices) * per_row)
+def training_tokens(recipe: Recipe, *, tokens: TokenLengths, devices: int = 1) -> tuple[int, int, int]:
+    """Tokens that pass through the model in the whole run, padding left out: the fewest, the likely, the most."""
+    max_length = recipe.batch.max_length
+    fewest, most = tokens.mean_range(max_length)
+    likely = tokens.mean(max_length)
+    if recipe.length.max_steps and recipe.batch.packing and tokens.rows:
+        fewest = likely = most = max_length
+    seen = _rows_seen(recipe, rows=tokens.rows, devices=devices)
+    return math.ceil(seen * fewest), math.ceil(seen * likely), math.ceil(seen * most)
 
 
 def training_steps(recipe: Recipe, *, rows: int, devices: int = 1) -> int:
@@ -122,7 +113,3 @@ def _duration(model: ModelFacts, tokens: int, *, tera: float) -> timedelta:
 
 def _seconds(duration: timedelta) -> int:
     return math.ceil(duration.total_seconds())
-
-
-def _basis(speed: DeviceSpeed) -> str:
-    return f"characters / {CHARACTERS_PER_TOKEN}; 6 x parameters x tokens; {speed.basis}"

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 from stoker_api.plans.forecast import Forecast
 from stoker_api.plans.freeze import FrozenPlan
 from stoker_api.plans.memory import FitVerdict, MemoryNeed
+from stoker_api.plans.tokens import TokenLengths
 from stoker_shared.identifiers import Identifier
 from stoker_shared.recipe import Recipe
 from stoker_shared.rpc.dataset_gateway import DatasetFacts
@@ -138,6 +139,7 @@ class Plan(BaseModel):
     warnings: list[Fault]
     dataset: DatasetFacts
     model: ModelFacts | None
+    tokens: TokenLengths | None = Field(default=None, description="null if dataset or model cannot be looked at")
     fit: Fit | None
     offers: list[RankedOffer]
     forecast: Forecast | None

@@ -13,6 +13,7 @@ from stoker_api.plans.repository import PlanRepository
 from stoker_api.plans.schemas import Budget, Fit, NewPlan, Plan, RankedOffer
 from stoker_api.plans.situation import GatheredFacts, Situation
 from stoker_api.plans.tables import PlanRow
+from stoker_api.plans.tokens import TokenLengths, token_lengths
 from stoker_api.recipes.service import RecipeService
 from stoker_shared.clock import Clock
 from stoker_shared.commands import PlannedOffer
@@ -76,6 +77,7 @@ class PlanService:
             DescribeDataset(owner=owner, dataset_version_id=wanted.dataset_version_id),
             model=InspectModel(provider=wanted.provider, name_or_path=recipe.model.name_or_path),
             offers=OffersQuery(provider=wanted.provider, gpu_type=wanted.gpu_type, gpu_count=wanted.gpu_count),
+            max_length=recipe.batch.max_length,
         )
         situation = judge(wanted, recipe=recipe, facts=facts, policy=self._policy)
         return await self._store(owner, wanted=wanted, situation=situation)
@@ -106,6 +108,7 @@ class PlanService:
             warnings=warnings(situation),
             dataset=situation.facts.dataset,
             model=situation.facts.model if isinstance(situation.facts.model, ModelFacts) else None,
+            tokens=situation.tokens,
             fit=_fit(situation),
             offers=situation.ranked,
             forecast=situation.forecast,
@@ -142,9 +145,10 @@ def judge(wanted: NewPlan, *, recipe: Recipe, facts: GatheredFacts, policy: Plan
     model = facts.model if isinstance(facts.model, ModelFacts) else None
     ranked = rank_offers(facts.offers.offers if isinstance(facts.offers, OfferList) else [], model=model, recipe=recipe)
     best = ranked[0].offer if ranked else None
+    tokens = _tokens(facts, recipe=recipe)
     predicted = None
-    if model is not None and best is not None and facts.dataset.state == "stored":
-        predicted = forecast(model, recipe, statistics=facts.dataset.statistics, offer=best)
+    if model is not None and best is not None and tokens is not None:
+        predicted = forecast(model, recipe, tokens=tokens, offer=best)
     minimum = cost_of(policy.minimum_reservation, MicroUsd(best.price_micro_usd_per_hour)) if best else MicroUsd(0)
     given = wanted.max_duration_seconds
     return Situation(
@@ -153,6 +157,7 @@ def judge(wanted: NewPlan, *, recipe: Recipe, facts: GatheredFacts, policy: Plan
         facts=facts,
         ranked=ranked,
         need=_need(model, recipe=recipe, offer=best),
+        tokens=tokens,
         forecast=predicted,
         budget_micro_usd=_budget(wanted, predicted=predicted, minimum=minimum, floor=policy.default_budget_floor),
         minimum_micro_usd=minimum,
@@ -187,6 +192,12 @@ def _need(model: ModelFacts | None, *, recipe: Recipe, offer: Offer | None) -> M
     if model is None or offer is None:
         return None
     return memory_need(model, recipe, on_gpu=offer.gpu_count > 0)
+
+
+def _tokens(facts: GatheredFacts, *, recipe: Recipe) -> TokenLengths | None:
+    if facts.tokens is None:
+        return None
+    return token_lengths(facts.tokens, statistics=facts.dataset.statistics, max_length=recipe.batch.max_length)
 
 
 def _budget(wanted: NewPlan, *, predicted: Forecast | None, minimum: int, floor: int) -> int:

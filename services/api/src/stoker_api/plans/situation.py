@@ -6,9 +6,10 @@ from datetime import timedelta
 from stoker_api.plans.forecast import Forecast
 from stoker_api.plans.memory import MemoryNeed
 from stoker_api.plans.schemas import RankedOffer
-from stoker_shared.errors import RemoteRefusal
+from stoker_api.plans.tokens import TokenLengths
+from stoker_shared.errors import RemoteRefusal, ServiceUnavailable
 from stoker_shared.recipe import Recipe
-from stoker_shared.rpc.dataset_gateway import DatasetFacts
+from stoker_shared.rpc.dataset_gateway import DatasetFacts, TokenStatistics
 from stoker_shared.rpc.deployer import ModelFacts, OfferList, ProviderHealth
 
 LOCAL_PROVIDER = "local"
@@ -16,12 +17,16 @@ LOCAL_PROVIDER = "local"
 
 @dataclass(frozen=True, slots=True)
 class GatheredFacts:
-    """Answers of the other services. A refusal stands where an answer was refused; an absent service raises."""
+    """Answers of the other services. A refusal stands where an answer was refused; an absent service raises.
+
+    A plan can do without `tokens`, so an absent service stands there too; None if there was nothing to ask about.
+    """
 
     dataset: DatasetFacts
     model: ModelFacts | RemoteRefusal
     offers: OfferList | RemoteRefusal
     providers: list[ProviderHealth]
+    tokens: TokenStatistics | RemoteRefusal | ServiceUnavailable | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +38,7 @@ class Situation:
     facts: GatheredFacts
     ranked: list[RankedOffer]
     need: MemoryNeed | None
+    tokens: TokenLengths | None
     forecast: Forecast | None
     budget_micro_usd: int
     minimum_micro_usd: int

@@ -1,0 +1,45 @@
+"""A plan as it is printed."""
+
+import io
+from typing import Any
+
+from rich.console import Console
+
+from stoker.client.models import Plan
+from stoker.terminal.plans import print_plan
+
+COUNTED = {
+    "p50": 87,
+    "p95": 240,
+    "max": 1032,
+    "total": 100_000,
+    "truncated_share": 0.032,
+    "rows": 2000,
+    "rows_measured": 1000,
+    "is_counted": True,
+    "basis": "the model's tokenizer",
+}
+
+
+def lines(**fields: Any) -> list[str]:
+    console = Console(file=io.StringIO(), width=200, color_system=None)
+    print_plan(Plan.model_validate({"plan_id": "p", "plan_hash": "h", "is_launchable": True, **fields}), console)
+    assert isinstance(console.file, io.StringIO)
+    return [line for line in console.file.getvalue().splitlines() if line.startswith("tokens")]
+
+
+def test_counted_tokens_are_one_line() -> None:
+    assert lines(tokens=COUNTED) == [
+        "tokens    87 in half of the rows, 240 in 95 %, 1,032 at most; 3.2 % of them cut; counted on 1,000 of 2,000"
+    ]
+
+
+def test_an_estimate_says_so_and_what_it_does_not_know() -> None:
+    estimate = COUNTED | {"is_counted": False, "rows_measured": 0, "truncated_share": None}
+    assert lines(tokens=estimate) == [
+        "tokens    87 in half of the rows, 240 in 95 %, 1,032 at most; unknown how many are cut; estimated"
+    ]
+
+
+def test_a_plan_without_tokens_prints_none() -> None:
+    assert lines() == []
