@@ -60,7 +60,7 @@ async def test_launches_at_the_same_time_under_one_key_make_one_job(user: User, 
     plan = await user.plan()
     answers = await asyncio.gather(*(user.launch(plan, key="k") for _ in range(10)))
     assert sorted(answer.status_code for answer in answers) == [200] * 9 + [201]
-    assert len({answer.json()["job"]["job_id"] for answer in answers}) == 1
+    assert len({answer.json()["job_id"] for answer in answers}) == 1
     await user.launch(plan)
     assert len(await commands(clean_bus, at_least=2)) == 2
 
@@ -104,7 +104,7 @@ WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '
 async def test_without_a_key_every_launch_is_a_new_job(user: User) -> None:
     plan = await user.plan()
     answers = [await user.launch(plan) for _ in range(3)]
-    assert len({answer.json()["job"]["job_id"] for answer in answers}) == 3
+    assert len({answer.json()["job_id"] for answer in answers}) == 3
 
 
 async def test_a_key_that_launched_another_plan_is_refused(user: User) -> None:
