@@ -8,6 +8,7 @@ import psutil
 
 from stoker.stack.run_up import run_up
 from stoker.stack.services import SERVICES, ServiceSpec, StackFacts
+from tests.support.ports import free_port
 
 PROGRAM = Path(__file__).with_name("small_service.py")
 
@@ -35,6 +36,14 @@ def small_services(folder: Path) -> tuple[ServiceSpec, ...]:
     )
 
 
+def port_of(folder: Path) -> int:
+    """The api's port of the stack on this folder, in every run: the usual one may be taken by a stack beside it."""
+    remembered = folder.with_suffix(".port")
+    if not remembered.exists():
+        remembered.write_text(str(free_port()))
+    return int(remembered.read_text())
+
+
 def processes_of(folder: Path) -> list[psutil.Process]:
     """Every process that works in a folder: by its directory, its command line or its environment."""
     found = []
@@ -55,4 +64,4 @@ def _environment(facts: StackFacts, port_name: str) -> dict[str, str]:
 
 if __name__ == "__main__":
     root = Path(sys.argv[1])
-    sys.exit(run_up(root, None, plain=True, services=small_services(root)))
+    sys.exit(run_up(root, port_of(root), plain=True, services=small_services(root)))

@@ -42,7 +42,7 @@ async def test_an_upload_is_opened_for_the_user_at_the_gateway(user: User, peers
     response = await user.http.post("/v1/datasets", json=UPLOAD)
     assert response.status_code == 201
     assert response.json()["upload_url"].startswith("http")
-    assert peers.asked[-1].model_dump() == {"owner": user.user_id, **UPLOAD}
+    assert peers.asked[-1].model_dump() == {"owner": user.user_id, "convert": True, **UPLOAD}
 
 
 async def test_datasets_are_described_and_listed_for_their_owner_only(user: User, stranger: User) -> None:
