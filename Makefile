@@ -10,9 +10,6 @@ PYTEST := $(BIN)/python -m pytest
 
 # Workers of pytest, each with its own servers. `make test JOBS=0` runs in one process, for a debugger.
 JOBS ?= 2
-# A file stays in one worker, for what its tests share. Not ordered by their number of tests: few tests may take long,
-# so the folders go from slow to fast, and no worker is left alone with a slow file at the end.
-DISTRIBUTED := --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-all lint bench bench-check bench-submit bench-delivery bench-token chaos-kill up bundle clean
@@ -31,11 +28,11 @@ up: $(VENV)/.ready ## the whole system on this machine, until Ctrl-C
 
 test: $(VENV)/.ready ## unit, contract, integration and end-to-end tests on real servers
 	@echo "Tests without the marks slow and chaos, $(JOBS) at a time"
-	$(PYTEST) -n $(JOBS) $(DISTRIBUTED) -m "not slow and not chaos" $(wildcard tests/e2e tests/integration tests/contract tests/unit)
+	$(PYTEST) -n $(JOBS) --dist loadfile -m "not slow and not chaos" $(wildcard tests/unit tests/contract tests/integration tests/e2e)
 
 test-all: $(VENV)/.ready ## every test, the slow ones and the killing ones too
 	@echo "All tests but those that kill, $(JOBS) at a time; then those that kill, one after the other"
-	$(PYTEST) -n $(JOBS) $(DISTRIBUTED) -m "not chaos" tests
+	$(PYTEST) -n $(JOBS) --dist loadfile -m "not chaos" tests
 	$(PYTEST) -m chaos tests
 
 chaos-kill: $(VENV)/.ready ## kill services, broker and database in mid-job and compare what is left
