@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from stoker.stack.standalone import RunningNats
 from stoker_shared.bus import MessageContext, consume
 from stoker_shared.bus.topology_keeper import TopologyRefused, TopologySettings, ensure_topology, keep
+from stoker_shared.tasks import end_tasks
 from tests.support.bus import bus_of, kill, raw_client, start, started, until, until_true
 
 LAUNCH = "cmd.deployer.job-0000000000000001.launch"
@@ -38,9 +39,8 @@ async def keeper(server: RunningNats, ready_file: Path | None = None) -> AsyncIt
     try:
         yield
     finally:
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
+        await end_tasks([task])
+        assert task.cancelled()
 
 
 @asynccontextmanager

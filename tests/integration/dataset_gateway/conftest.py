@@ -191,6 +191,10 @@ class World:
         begun = bucket.client()._list_multipart_uploads(bucket.bucket, prefix=f"datasets/{opened.dataset_version_id}/")
         return [*(str(entry.object_name) for entry in begun.uploads), *self.keys(f"uploads/{upload_id(opened)}/")]
 
+    async def until_nothing_remains(self, opened: UploadOpened) -> None:
+        """The verdict is known a moment before what the upload leaves is deleted."""
+        await self.until(lambda: self.remains(opened) == [])
+
     async def stored(self, content: bytes | None = None, *, filename: str = "data.jsonl") -> str:
         """The id of a dataset version that is stored."""
         content = jsonl(ROWS) if content is None else content

@@ -82,7 +82,7 @@ async def test_a_gateway_killed_in_a_check_checks_again_and_tells_once(world: Wo
     assert (await world.verdict(opened))["state"] == "stored"
     assert world.content(opened.dataset_version_id) == content
     assert await told(world, opened) == 1
-    assert world.remains(opened) == []
+    await world.until_nothing_remains(opened)
 
 
 async def test_a_check_of_a_frozen_replica_is_taken_over_and_its_late_verdict_is_refused(

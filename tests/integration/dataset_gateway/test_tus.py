@@ -168,7 +168,7 @@ async def test_delete_gives_an_upload_up_with_its_bytes(world: World) -> None:
     assert len(world.remains(opened)) == 2
     deleted = await world.tus("DELETE", opened)
     assert (deleted.status_code, deleted.headers["tus-resumable"]) == (204, "1.0.0")
-    assert world.remains(opened) == []
+    await world.until_nothing_remains(opened)
     assert await world.sql("SELECT * FROM object_writes") == []
     for method in ("HEAD", "GET", "PATCH", "PUT", "DELETE"):
         gone = await world.tus(method, opened, content=b"x" if method[0] == "P" else None, Upload_Offset="0")
@@ -205,7 +205,7 @@ async def test_put_takes_the_place_of_what_came_by_patch(world: World) -> None:
     assert (await world.patch(opened, b"?" * 9_000_000, offset=0)).status_code == 204
     assert (await world.put(opened, content)).status_code == 201
     assert world.content(opened.dataset_version_id) == content
-    assert world.remains(opened) == []
+    await world.until_nothing_remains(opened)
 
 
 async def test_bytes_that_differ_from_what_was_announced_end_the_upload_and_it_can_begin_anew(world: World) -> None:

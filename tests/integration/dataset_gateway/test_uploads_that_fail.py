@@ -95,7 +95,7 @@ async def test_a_client_that_goes_away_keeps_what_came_and_may_begin_anew(world:
     assert await state_of(world, opened.dataset_version_id) == "uploading"
     assert (await world.put(opened, content)).status_code == 201
     assert world.content(opened.dataset_version_id) == content
-    assert world.remains(opened) == []
+    await world.until_nothing_remains(opened)
 
 
 async def test_a_client_that_falls_silent_is_given_up(world: World) -> None:

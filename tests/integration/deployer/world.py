@@ -12,7 +12,6 @@ import asyncpg
 
 from stoker.stack.standalone import RunningNats
 from stoker_deployer.main import Deployer
-from stoker_deployer.pipeline.cancelling import end_tasks
 from stoker_deployer.settings import DeployerSettings
 from stoker_shared.commands import CancelJob, LaunchJob, PlannedOffer
 from stoker_shared.identifiers import new_identifier
@@ -20,6 +19,7 @@ from stoker_shared.job_state import TERMINAL, JobStatus, may_follow
 from stoker_shared.money import ONE_USD
 from stoker_shared.recipe import DataFormat, ModelChoice, Recipe
 from stoker_shared.settings import read_settings
+from stoker_shared.tasks import end_tasks
 from tests.integration.deployer.peers import Peers
 from tests.simulators.running import RunningSimulator
 from tests.simulators.training_server import KEY, Machine, Simulator

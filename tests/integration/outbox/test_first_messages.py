@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -12,6 +12,7 @@ from stoker_shared.bus import Bus
 from stoker_shared.clock import Clock, ManualClock, SystemClock
 from stoker_shared.database import Database
 from stoker_shared.outbox import FirstMessage, Relay, RelaySettings, enqueue
+from stoker_shared.tasks import end_tasks
 from tests.support.bus import bus_of, kill, start, started, stored, until
 from tests.support.outbox import fact, is_sent, job, sequences
 
@@ -32,9 +33,7 @@ async def running(relay: Relay) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
+        await end_tasks([task])
 
 
 async def looked_at_broker(relay: Relay) -> bool:

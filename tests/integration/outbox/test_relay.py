@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -14,6 +14,7 @@ from stoker_shared.clock import Clock, ManualClock, SystemClock
 from stoker_shared.database import Database
 from stoker_shared.errors import BrokerUnavailable
 from stoker_shared.outbox import Relay, RelaySettings, enqueue
+from stoker_shared.tasks import end_tasks
 from tests.support.bus import bus_of, kill, raw_client, start, started, stored, until
 from tests.support.outbox import ForgetfulPublisher, fact, fill, is_sent, job, sequences, waiting
 
@@ -32,9 +33,7 @@ async def running(relay: Relay) -> AsyncIterator[Relay]:
     try:
         yield relay
     finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
+        await end_tasks([task])
 
 
 def relay_of(

@@ -120,7 +120,8 @@ class Child:
             self.signal(self.spec.stop_signal)
             given = self.spec.stop_timeout if patience is None else patience
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self.wait(), given.total_seconds())
+                async with asyncio.timeout(given.total_seconds()):
+                    await self.wait()
         finally:
             self.clear_up()
         await self._group_died()
@@ -168,7 +169,8 @@ async def run_to_end(spec: ProcessSpec, *, patience: timedelta, records: Path | 
     child = Child(spec, records=records)
     try:
         child.start()
-        status = await asyncio.wait_for(child.wait(), patience.total_seconds())
+        async with asyncio.timeout(patience.total_seconds()):
+            status = await child.wait()
         reason = describe_exit(status) if status else ""
     except OSError as error:
         reason = f"it cannot be started ({error})"

@@ -16,8 +16,8 @@ from stoker.stack.orphans import adopt_orphans, end_all_below, keep_reaping
 from stoker.stack.services import SERVICES, ServiceSpec
 from stoker.stack.settings import StackSettings
 from stoker.stack.stack import Stack
-from stoker.stack.tasks import end_task
 from stoker_shared.errors import ConfigurationInvalid, StokerError
+from stoker_shared.tasks import end_tasks
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -76,7 +76,7 @@ async def _run_until_signal(stack: Stack, shown: StackConsole, log: logging.Logg
     finally:
         await stack.stop()
         await asyncio.to_thread(end_all_below, patience=1.0)
-        await end_task(reaper)
+        await end_tasks([reaper])
 
 
 async def _start_and_wait(stack: Stack, shown: StackConsole) -> tuple[str, ...]:
@@ -101,7 +101,7 @@ async def _start_and_wait(stack: Stack, shown: StackConsole) -> tuple[str, ...]:
         await wish
     shown.notice("Stopping; once more Ctrl-C ends everything at once.")
     running = tuple(status.name for status in stack.statuses if status.pid)
-    await end_task(start)
+    await end_tasks([start])
     await stack.stop()
     return running
 

@@ -22,9 +22,9 @@ from stoker.stack.services import SERVICES, ServiceSpec, StackFacts, migration_s
 from stoker.stack.settings import StackSettings
 from stoker.stack.stack_file import ProcessEntry, StackFile
 from stoker.stack.supervised import Blueprint, ProcessStatus, SupervisedProcess
-from stoker.stack.tasks import end_task
 from stoker.stack.trainer_bundle import make_trainer_bundle
 from stoker_shared.permissions import PERMISSIONS
+from stoker_shared.tasks import end_tasks
 
 DISK_LOOK_EVERY = timedelta(seconds=20)
 
@@ -130,7 +130,7 @@ class Stack:
     async def _stop(self) -> tuple[str, ...]:
         self._is_up = False
         if self._disk_watch is not None:
-            await end_task(self._disk_watch)
+            await end_tasks([self._disk_watch])
             self._disk_watch = None
         stopped = [
             process.name for process in reversed(self._processes.values()) if await process.stop(hurry=self._in_hurry)

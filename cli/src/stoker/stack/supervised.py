@@ -14,7 +14,7 @@ from stoker.stack.ports import listens_on
 from stoker.stack.processes import Child, ProcessSpec, describe_exit
 from stoker.stack.records import ProcessIdentity, RunRecord, descendants_of, end_processes
 from stoker.stack.restarts import CrashHistory, RestartPolicy
-from stoker.stack.tasks import end_task
+from stoker_shared.tasks import end_tasks
 
 Probe = Callable[[], Awaitable[None]]
 Step = Callable[[], Awaitable[None]]
@@ -168,7 +168,7 @@ class SupervisedProcess:
     async def _stop_keeper(self) -> None:
         if self._keeper is None:
             return
-        await end_task(self._keeper)
+        await end_tasks([self._keeper])
         self._keeper = None
 
     async def _keep_running(self) -> None:
@@ -232,7 +232,7 @@ class SupervisedProcess:
         try:
             return describe_exit(await self._child.wait())
         finally:
-            await end_task(health)
+            await end_tasks([health])
 
     async def _watch_health(self) -> None:
         next_probe = time.monotonic() + HEALTH_SECONDS

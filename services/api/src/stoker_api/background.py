@@ -4,10 +4,11 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Any
 
 from stoker_shared.logging import get_logger
+from stoker_shared.tasks import end_tasks
 
 logger = get_logger(__name__)
 
@@ -20,9 +21,7 @@ async def running(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
+        await end_tasks([task])
 
 
 def _end_process_on_failure(task: "asyncio.Task[None]") -> None:

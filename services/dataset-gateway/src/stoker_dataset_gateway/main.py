@@ -29,6 +29,7 @@ from stoker_dataset_gateway.uploads.subscribers import answer_uploads
 from stoker_shared.clock import Clock, SystemClock
 from stoker_shared.database import migrate_up
 from stoker_shared.logging import get_logger
+from stoker_shared.tasks import end_tasks
 from stoker_shared.web import create_application, serve
 
 logger = get_logger(__name__)
@@ -117,9 +118,7 @@ def _lifespan(parts: Parts) -> Callable[[FastAPI], AbstractAsyncContextManager[N
         try:
             yield
         finally:
-            for task in running:
-                task.cancel()
-            await asyncio.gather(*running, return_exceptions=True)
+            await end_tasks(running)
             await _close(parts)
 
     return lifespan

@@ -24,7 +24,6 @@ from stoker_deployer.jobs.looking import Observer
 from stoker_deployer.jobs.reconcile import Hands, Reconciler
 from stoker_deployer.jobs.repository import JobRepository
 from stoker_deployer.ledger.repository import LedgerRepository
-from stoker_deployer.pipeline.cancelling import end_tasks
 from stoker_deployer.pipeline.repository import ClaimRepository
 from stoker_deployer.pipeline.sweep import OrphanSweep
 from stoker_deployer.pipeline.workers import Pace, Pipeline
@@ -37,6 +36,7 @@ from stoker_shared.errors import ConfigurationInvalid
 from stoker_shared.logging import configure_logging, get_logger
 from stoker_shared.outbox import Relay
 from stoker_shared.settings import read_settings
+from stoker_shared.tasks import end_tasks
 from stoker_shared.web import create_application, serve
 
 MIGRATIONS = Path(__file__).parent / "migrations"

@@ -1,7 +1,6 @@
 """Wiring of the metrics service."""
 
 import asyncio
-import contextlib
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -29,6 +28,7 @@ from stoker_shared.errors import ConfigurationInvalid
 from stoker_shared.logging import configure_logging
 from stoker_shared.outbox import Relay
 from stoker_shared.settings import read_settings
+from stoker_shared.tasks import end_tasks
 from stoker_shared.web import create_application, serve
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -94,9 +94,7 @@ def _lifespan(bus: Bus, database: Database, relay: Relay) -> Callable[[FastAPI],
             yield
         finally:
             await bus.stop()
-            relaying.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await relaying
+            await end_tasks([relaying])
             await database.close()
 
     return lifespan

@@ -29,6 +29,7 @@ from stoker_dataset_gateway.storage import StoredPart
 from stoker_shared.errors import StokerError
 from stoker_shared.logging import get_logger
 from stoker_shared.rpc.dataset_gateway import ArtifactFacts
+from stoker_shared.tasks import end_tasks
 
 logger = get_logger(__name__)
 
@@ -103,10 +104,7 @@ class UploadCompleter:
 
     async def close(self) -> None:
         """End the checks; they begin anew when they are asked for again."""
-        tasks = [check.task for check in self._running.values() if check.task is not None]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end_tasks([check.task for check in self._running.values() if check.task is not None])
 
     async def _stored(self, upload: ArtifactUpload) -> Artifact:
         async with self._database.transaction() as session:

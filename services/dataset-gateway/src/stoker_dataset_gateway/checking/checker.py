@@ -174,7 +174,8 @@ class _Child:
         descriptor = self._pipe.fileno()
         loop.add_reader(descriptor, ready.set)
         try:
-            await asyncio.wait_for(ready.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await ready.wait()
             return await to_thread.run_sync(self._take, abandon_on_cancel=True)
         except TimeoutError:
             raise _ChildLost(f"no progress for {seconds:.0f} s") from None

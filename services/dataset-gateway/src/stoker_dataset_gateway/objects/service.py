@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -15,6 +15,7 @@ from stoker_shared.clock import Clock
 from stoker_shared.database import Database
 from stoker_shared.errors import StokerError, TransientError
 from stoker_shared.logging import get_logger
+from stoker_shared.tasks import end_tasks
 
 logger = get_logger(__name__)
 
@@ -61,9 +62,7 @@ class ObjectWriter:
         try:
             yield ObjectWriting(key, self._store, self._rows)
         finally:
-            renewing.cancel()
-            with suppress(asyncio.CancelledError):
-                await renewing
+            await end_tasks([renewing])
             await self.discard(key)
 
     async def open_write(self, *, key: str, purpose: str, lifetime: timedelta) -> None:

@@ -19,6 +19,7 @@ from stoker_shared.errors import StokerError, TransientError
 from stoker_shared.identifiers import new_identifier
 from stoker_shared.logging import get_logger
 from stoker_shared.rpc.dataset_gateway import DatasetStatistics, RowFault
+from stoker_shared.tasks import end_tasks
 
 logger = get_logger(__name__)
 
@@ -75,11 +76,10 @@ class CheckRunner:
                 except StokerError as error:
                     logger.warning("checks put off", reason=error.detail)
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), self._beat.total_seconds())
+                    async with asyncio.timeout(self._beat.total_seconds()):
+                        await self._wake.wait()
         finally:
-            for task in self._running:
-                task.cancel()
-            await asyncio.gather(*self._running, return_exceptions=True)
+            await end_tasks(self._running)
             await self._checker.close()
 
     @property
@@ -127,9 +127,7 @@ class CheckRunner:
         except TransientError as error:
             logger.warning("verdict put off", upload_id=claim.upload.id, reason=error.detail)
         finally:
-            examining.cancel()
-            keeping.cancel()
-            await asyncio.gather(examining, keeping, return_exceptions=True)
+            await end_tasks([examining, keeping])
 
     async def _examine(self, claim: _Claim) -> CheckResult:
         await self._complete(claim.upload)

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -14,6 +14,7 @@ from stoker_shared.database import Database
 from stoker_shared.errors import StokerError
 from stoker_shared.identifiers import new_identifier
 from stoker_shared.logging import get_logger
+from stoker_shared.tasks import end_tasks
 
 logger = get_logger(__name__)
 
@@ -49,9 +50,7 @@ class Holding:
         try:
             yield Held(upload, holder)
         finally:
-            renewing.cancel()
-            with suppress(asyncio.CancelledError):
-                await renewing
+            await end_tasks([renewing])
             await self._release(upload_id, holder)
 
     async def _take(self, upload_id: str, holder: str) -> Upload:

@@ -8,13 +8,13 @@ from datetime import datetime, timedelta
 import structlog
 
 from stoker_deployer.jobs.errors import ClaimLost
-from stoker_deployer.pipeline.cancelling import end_tasks
 from stoker_deployer.pipeline.claims import Claim
 from stoker_deployer.pipeline.repository import ClaimRepository
 from stoker_shared.clock import Clock
 from stoker_shared.database import Database
 from stoker_shared.errors import TransientError
 from stoker_shared.logging import get_logger
+from stoker_shared.tasks import end_tasks
 from stoker_shared.trace import current_trace_id, enter_trace
 
 logger = get_logger(__name__)
