@@ -21,6 +21,11 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def dataset(stack: LiveStack, tmp_path_factory: pytest.TempPathFactory) -> str:
-    rows = write_rows(tmp_path_factory.mktemp("data") / "code-words.jsonl", conversations())
+def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """80 good rows."""
+    return write_rows(tmp_path_factory.mktemp("data") / "code-words.jsonl", conversations())
+
+
+@pytest.fixture(scope="session")
+def dataset(stack: LiveStack, rows: Path) -> str:
     return stack.client.upload_dataset(rows).dataset_version_id

@@ -1,52 +1,102 @@
-"""From a file to a model through every service, on a real model trained from scratch."""
+"""From a file to a model through every service, on a real model trained from scratch: by commands and by client."""
 
 import hashlib
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import httpx
 import pytest
+from transformers import AutoTokenizer
 
-from stoker.client import Client, JobChanged, MetricsReported
-from stoker.client.errors import DatasetRejected, InvalidRequest, NotSignedIn, PlanBlocked
+from stoker.client import Client, JobChanged, LogWritten, MetricsReported
+from stoker.client.errors import Conflicting, DatasetRejected, InvalidRequest, NotSignedIn, PlanBlocked
 from tests.support.live_stack import LiveStack, tiny_recipe
 from tests.support.tiny_model import write_rows
 
 STEPS = 30
+ORDER = ("queued", "provisioning", "starting", "preparing", "training", "saving", "terminating", "completed")
 
 pytestmark = pytest.mark.timeout(420)
 
 
-def test_a_job_runs_from_upload_to_checked_artifacts(
-    stack: LiveStack, tiny_model: Path, dataset: str, tmp_path: Path
-) -> None:
-    plan = stack.client.plan(dataset, recipe=tiny_recipe(tiny_model, steps=STEPS), budget_usd="1.00")
-    job_id = stack.client.launch(plan).job_id
-    news = list(stack.client.follow(job_id))
+def stoker(stack: LiveStack, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    environment = {name: os.environ[name] for name in ("PATH", "HOME")} | {"STOKER_DATA": str(stack.folder)}
+    command = [sys.executable, "-m", "stoker.main", *map(str, arguments)]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=400, check=False)
 
+
+def test_from_a_file_to_checked_artifacts_by_commands(
+    stack: LiveStack, tiny_model: Path, rows: Path, tmp_path: Path
+) -> None:
+    added = stoker(stack, "data", "add", rows, "--json")
+    dataset = json.loads(added.stdout)
+    assert dataset["statistics"]["rows"] == 80, added.stderr
+
+    recipe = tmp_path / "recipe.json"
+    recipe.write_text(tiny_recipe(tiny_model, steps=STEPS).model_dump_json())
+    planned = stoker(stack, "plan", dataset["dataset_version_id"], "--recipe", recipe, "--budget", "1.00", "--json")
+    plan = json.loads(planned.stdout)
+    assert planned.returncode == 0, plan["blocking"]
+
+    launched = stoker(stack, "launch", plan["plan_id"], "--watch", "--json")
+    assert launched.returncode == 0, launched.stderr
+    job = json.loads(launched.stdout)
+    assert (job["status"], job["attempt"], job["reason"]) == ("completed", 1, "success")
+    assert 0 < job["spent_micro_usd"] < 1_000_000
+    assert job["billing_started_at"] is None
+
+    out = tmp_path / "out"
+    got = stoker(stack, "artifacts", "get", job["job_id"], "--to", out, "--json")
+    assert got.returncode == 0, got.stderr
+    for artifact in json.loads(got.stdout):
+        assert hashlib.sha256((out / artifact["name"]).read_bytes()).hexdigest() == artifact["sha256"]
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert metrics["train"]["steps"] == STEPS
+    assert metrics["held_out"]["loss_after"] < metrics["held_out"]["loss_before"]
+    assert json.loads((out / "receipt.json").read_text())["dataset_sha256"] == dataset["sha256"]
+
+    assert "held-out loss after training" in stoker(stack, "logs", job["job_id"]).stdout
+    assert job["job_id"] in stoker(stack, "jobs").stdout
+    assert [machine["state"] for machine in stack.machines(job["job_id"])] == ["terminated"]
+    with pytest.raises(Conflicting):
+        stack.client.cancel(job["job_id"])
+
+    # What happened can be followed again from its beginning.
+    news = list(stack.client.follow(job["job_id"]))
     statuses = [item.job.status for item in news if isinstance(item, JobChanged)]
-    assert statuses[0] == "queued"
-    assert statuses[-1] == "completed"
+    assert (statuses[0], statuses[-1]) == ("queued", "completed")
     assert statuses == sorted(statuses, key=ORDER.index), "a job never goes back without a failed attempt"
     points = [point for item in news if isinstance(item, MetricsReported) for point in item.points]
     assert [point.step for point in points if "loss" in point.values] == list(range(1, STEPS + 1))
 
-    job = stack.client.job(job_id)
-    assert (job.attempt, job.reason) == (1, "success")
-    assert 0 < job.spent_micro_usd < 1_000_000
-    assert job.billing_started_at is None
-    for artifact in stack.client.artifacts(job_id):
-        file = stack.client.download_artifact(artifact, tmp_path)
-        assert hashlib.sha256(file.read_bytes()).hexdigest() == artifact.sha256
-    metrics = json.loads((tmp_path / "metrics.json").read_text())
-    assert metrics["held_out"]["loss_after"] < metrics["held_out"]["loss_before"]
-    receipt = json.loads((tmp_path / "receipt.json").read_text())
-    assert receipt["dataset_sha256"] == stack.client.dataset(dataset).sha256
-    assert [machine["state"] for machine in stack.machines(job_id)] == ["terminated"]
-    assert any("held-out loss" in line.text for line in stack.client.logs(job_id))
 
-
-ORDER = ("queued", "provisioning", "starting", "preparing", "training", "saving", "terminating", "completed")
+def test_following_outlives_an_api_that_is_killed(stack: LiveStack, tiny_model: Path, dataset: str) -> None:
+    steps = 20
+    job = stack.client.launch(
+        stack.client.plan(dataset, recipe=tiny_recipe(tiny_model, steps=steps), budget_usd="1.00")
+    )
+    seen_steps: list[int] = []
+    lines: list[int] = []
+    changes: list[int] = []
+    was_killed = False
+    for news in stack.client.follow(job.job_id):
+        if isinstance(news, MetricsReported):
+            seen_steps += [point.step for point in news.points if "loss" in point.values]
+        elif isinstance(news, LogWritten):
+            lines += [line.sequence for line in news.lines]
+        elif isinstance(news, JobChanged):
+            changes.append(news.sequence)
+        if seen_steps and not was_killed:
+            was_killed = True
+            stack.kill("api")
+    assert was_killed
+    assert sorted(seen_steps) == list(range(1, steps + 1))
+    assert sorted(lines) == list(range(1, len(lines) + 1))
+    assert changes == list(range(1, len(changes) + 1))
+    assert stack.client.job(job.job_id).status == "completed"
 
 
 def test_a_job_is_launched_in_one_call_and_cancelled(stack: LiveStack, tiny_model: Path, dataset: str) -> None:
@@ -67,6 +117,42 @@ def test_a_job_is_launched_in_one_call_and_cancelled(stack: LiveStack, tiny_mode
                 stack.client.cancel(job_id)
     assert statuses[-2:] == ["terminating", "cancelled"]
     assert [machine["state"] for machine in stack.machines(job_id)] == ["terminated"]
+
+
+def test_a_launch_that_is_sent_again_is_the_same_job(stack: LiveStack, tiny_model: Path, dataset: str) -> None:
+    plan = stack.client.plan(dataset, recipe=tiny_recipe(tiny_model, steps=1), budget_usd="0.50")
+    first = stack.client.launch(plan, idempotency_key="once")
+    assert stack.client.launch(plan, idempotency_key="once").job_id == first.job_id
+    stack.client.cancel(first.job_id)
+    *_, last = (news for news in stack.client.follow(first.job_id) if isinstance(news, JobChanged))
+    assert last.job.is_over
+
+
+def test_a_plan_counts_rows_with_the_models_own_tokenizer(
+    stack: LiveStack, tiny_model: Path, dataset: str, rows: Path
+) -> None:
+    plan = stack.client.plan(dataset, recipe=tiny_recipe(tiny_model, steps=1), budget_usd="0.50")
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    texts = [
+        tokenizer.apply_chat_template(json.loads(line)["messages"], tokenize=False)
+        for line in rows.read_text().splitlines()
+    ]
+    lengths = [len(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in texts]
+    assert plan.tokens is not None
+    assert plan.tokens.is_counted
+    assert (plan.tokens.rows_measured, plan.tokens.max, plan.tokens.total) == (80, max(lengths), sum(lengths))
+    done = stoker(stack, "plan", dataset, "--model", str(tiny_model))
+    assert "counted on 80 of 80" in " ".join(done.stdout.split())
+
+
+def test_bad_rows_are_shown_with_their_lines(stack: LiveStack, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.jsonl"
+    bad.write_text('{"messages": [{"role": "user", "content": "Hello?"}]}\nno json\n')
+    done = stoker(stack, "data", "add", bad)
+    assert done.returncode == 1
+    assert "assistant" in done.stderr
+    assert "no json" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_rows_that_cannot_be_trained_on_are_named_by_line(stack: LiveStack, tmp_path: Path) -> None:
@@ -90,6 +176,10 @@ def test_an_unknown_model_blocks_the_plan(stack: LiveStack, dataset: str) -> Non
     assert [fault.code for fault in plan.blocking] == ["model_not_found"]
     with pytest.raises(PlanBlocked):
         stack.client.launch(plan)
+    done = stoker(stack, "plan", dataset, "--model", "/no/such/model")
+    assert done.returncode == 1
+    assert "model_not_found" in done.stdout
+    assert "blocked" in done.stdout
 
 
 def test_without_a_key_or_with_a_wrong_one_nothing_is_answered(stack: LiveStack) -> None:

@@ -195,6 +195,15 @@ class World:
         """The verdict is known a moment before what the upload leaves is deleted."""
         await self.until(lambda: self.remains(opened) == [])
 
+    async def until_no_object(self, prefix: str) -> None:
+        """Answers come a moment before the objects that are not needed any more are deleted."""
+        await self.until(lambda: self.keys(prefix) == [])
+
+    async def only_object(self, prefix: str) -> str:
+        """The key of the one object that stays."""
+        await self.until(lambda: len(self.keys(prefix)) == 1)
+        return self.keys(prefix)[0]
+
     async def stored(self, content: bytes | None = None, *, filename: str = "data.jsonl") -> str:
         """The id of a dataset version that is stored."""
         content = jsonl(ROWS) if content is None else content

@@ -64,7 +64,7 @@ async def test_asking_again_after_a_lost_answer_tells_the_same(world: World) -> 
     assert first.json() == second.json() == third.json()
     again = await client.begin("a.bin", content)
     assert (again["upload_id"], again["artifact"]) == (None, third.json())
-    assert len(world.keys(f"artifacts/{client.access.job_id}/")) == 1
+    await world.only_object(f"artifacts/{client.access.job_id}/")
 
 
 async def test_beginning_again_goes_on_with_the_same_upload(world: World) -> None:
@@ -87,7 +87,7 @@ async def test_other_content_under_the_name_ends_the_upload_under_way(world: Wor
     whole = await client.store("a.bin", first)
     assert await listed(world, client) == ["a.bin"]
     assert await fetched(world, whole["artifact_id"]) == first
-    assert len(world.keys(f"artifacts/{client.access.job_id}/")) == 1
+    await world.only_object(f"artifacts/{client.access.job_id}/")
 
 
 async def test_what_does_not_fit_is_refused_with_the_reason(world: World) -> None:
@@ -121,7 +121,7 @@ async def test_a_whole_that_differs_from_what_was_announced_is_not_stored(world:
     assert (answer.status_code, answer.json()["code"], answer.json()["parts"]) == (422, "checksum_mismatch", [])
     assert (await client.complete(upload)).status_code == 404
     assert await listed(world, client) == []
-    assert world.keys(f"artifacts/{client.access.job_id}/") == []
+    await world.until_no_object(f"artifacts/{client.access.job_id}/")
 
 
 async def test_a_part_that_changed_in_the_store_is_named(world: World) -> None:
@@ -138,7 +138,7 @@ async def test_a_part_that_changed_in_the_store_is_named(world: World) -> None:
     answer = await client.complete(upload)
     assert (answer.status_code, answer.json()["parts"]) == (422, [2])
     assert "2" in answer.json()["detail"]
-    assert world.keys(f"artifacts/{client.access.job_id}/") == []
+    await world.until_no_object(f"artifacts/{client.access.job_id}/")
 
 
 async def test_a_gateway_killed_in_a_part_loses_that_part_alone(world: World) -> None:
@@ -199,7 +199,7 @@ async def test_the_end_of_the_attempt_ends_its_uploads_and_frees_their_parts(wor
     await world.until_sql(f"SELECT count(*) = 0 FROM artifact_uploads WHERE id = '{upload}'")
     job = client.access.job_id
     await world.until_sql(f"SELECT count(*) = 0 FROM object_writes WHERE object_key LIKE 'artifacts/{job}/%'")
-    assert world.keys(f"artifacts/{client.access.job_id}/") == []
+    await world.until_no_object(f"artifacts/{client.access.job_id}/")
 
 
 async def test_an_abandoned_upload_is_swept_with_its_parts_and_not_before(world: World) -> None:

@@ -130,7 +130,7 @@ async def test_a_check_outlives_an_outage_of_the_database(world: World, postgres
 async def test_an_upload_given_up_while_it_is_checked_leaves_nothing(world: World) -> None:
     opened = await begin_check(world, big_file("given up"))
     assert (await world.tus("DELETE", opened)).status_code == 204
-    assert world.keys(f"datasets/{opened.dataset_version_id}/") == []
+    await world.until_no_object(f"datasets/{opened.dataset_version_id}/")
     await world.until_sql(f"SELECT state = 'uploading' FROM dataset_versions WHERE id = '{opened.dataset_version_id}'")
     assert await told(world, opened) == 0
 
@@ -184,4 +184,4 @@ async def test_a_check_that_breaks_twice_rejects_the_file_with_the_reason(world:
     world.gateway.start(**SETTINGS)
     verdict = await world.verdict(opened)
     assert (verdict["state"], verdict["facts"]["fault_counts"]) == ("rejected", {"check_failed": 1})
-    assert world.keys(f"datasets/{opened.dataset_version_id}/") == []
+    await world.until_no_object(f"datasets/{opened.dataset_version_id}/")

@@ -64,7 +64,7 @@ async def test_an_upload_while_the_store_is_away_is_put_off_and_works_later(
     object_store_server.start()
     assert (await world.put(opened, content)).status_code == 201
     await world.until_sql("SELECT count(*) = 0 FROM object_writes")
-    assert len(world.keys(f"datasets/{opened.dataset_version_id}/")) == 1
+    await world.only_object(f"datasets/{opened.dataset_version_id}/")
 
 
 async def test_an_artifact_of_an_attempt_that_ends_while_it_comes_is_not_stored(world: World) -> None:
@@ -88,7 +88,7 @@ async def test_an_artifact_of_an_attempt_that_ends_while_it_comes_is_not_stored(
     await world.peers.ask(REVOKE, RevokeAttempt(job_id=access.job_id, attempt=1))
     go_on.set()
     assert (await sending).status_code == 401
-    assert world.keys(f"artifacts/{access.job_id}/") == []
+    await world.until_no_object(f"artifacts/{access.job_id}/")
     assert await world.sql(f"SELECT * FROM artifacts WHERE job_id = '{access.job_id}'") == []
 
 

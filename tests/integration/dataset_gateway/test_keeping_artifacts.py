@@ -52,7 +52,7 @@ async def test_an_owner_deletes_a_file_and_nobody_else_can(world: World) -> None
         await world.peers.ask(DELETE_ARTIFACT, DeleteArtifact(owner=new_identifier("user"), artifact_id=first))
     await world.peers.ask(DELETE_ARTIFACT, DeleteArtifact(owner=world.owner, artifact_id=first))
     assert await listed(world, access.job_id) == [(1, "b.bin")]
-    (key,) = world.keys(f"artifacts/{access.job_id}/")
+    key = await world.only_object(f"artifacts/{access.job_id}/")
     assert key.endswith("/b.bin")
     assert (await world.http.get(opened.download_url)).status_code == 404
     (told,) = await events(world.servers.nats, f"evt.artifact.{access.job_id}.deleted", 1)
@@ -124,7 +124,7 @@ async def test_retention_deletes_checkpoints_of_ended_jobs_first_and_results_by_
     await age(world, ended.job_id, "14 days 1 hour")
     await world.until_sql(f"SELECT count(*) = 1 FROM artifacts WHERE job_id = '{ended.job_id}'")
     assert await listed(world, ended.job_id) == [(1, "adapter.bin")]
-    await world.until(lambda: len(world.keys(f"artifacts/{ended.job_id}/")) == 1)
+    await world.only_object(f"artifacts/{ended.job_id}/")
     told = await events(world.servers.nats, f"evt.artifact.{ended.job_id}.deleted", 3)
     assert {event["why"] for event in told} == {"retention"}
     assert "deleted by retention" in world.gateway.log()

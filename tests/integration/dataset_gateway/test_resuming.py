@@ -164,7 +164,7 @@ async def test_the_same_content_under_two_names_at_once_is_one_version(world: Wo
     assert [verdict["state"] for verdict in verdicts] == ["stored"] * 3
     assert {verdict["facts"]["dataset_version_id"] for verdict in verdicts} == {version}
     # The others' objects are deleted after the verdict is known.
-    await world.until(lambda: len(world.keys(f"datasets/{version}/")) == 1)
+    await world.only_object(f"datasets/{version}/")
     assert world.content(version) == content
     told = await world.sql(f"SELECT count(*) FROM outbox WHERE subject LIKE 'evt.dataset.{version}.%'")
     assert told == [(1,)]

@@ -83,7 +83,7 @@ async def test_an_empty_file_is_complete_at_once(world: World) -> None:
     assert (await world.patch(opened, b"", offset=0)).status_code == 204
     verdict = await world.verdict(opened)
     assert (verdict["state"], verdict["facts"]["fault_counts"]) == ("rejected", {"empty_file": 1})
-    assert world.keys(f"datasets/{opened.dataset_version_id}/") == []
+    await world.until_no_object(f"datasets/{opened.dataset_version_id}/")
 
 
 async def test_another_offset_is_409_and_tells_the_right_one(world: World) -> None:
@@ -169,7 +169,7 @@ async def test_delete_gives_an_upload_up_with_its_bytes(world: World) -> None:
     deleted = await world.tus("DELETE", opened)
     assert (deleted.status_code, deleted.headers["tus-resumable"]) == (204, "1.0.0")
     await world.until_nothing_remains(opened)
-    assert await world.sql("SELECT * FROM object_writes") == []
+    await world.until_sql("SELECT count(*) = 0 FROM object_writes")
     for method in ("HEAD", "GET", "PATCH", "PUT", "DELETE"):
         gone = await world.tus(method, opened, content=b"x" if method[0] == "P" else None, Upload_Offset="0")
         assert gone.status_code == 410, method
@@ -219,8 +219,8 @@ async def test_bytes_that_differ_from_what_was_announced_end_the_upload_and_it_c
     assert hashlib.sha256(other).hexdigest() in failed.problem.detail
     state = f"SELECT state FROM dataset_versions WHERE id = '{opened.dataset_version_id}'"
     assert await world.sql(state) == [("uploading",)]
-    assert world.keys(f"datasets/{opened.dataset_version_id}/") == []
-    assert await world.sql("SELECT * FROM object_writes") == []
+    await world.until_no_object(f"datasets/{opened.dataset_version_id}/")
+    await world.until_sql("SELECT count(*) = 0 FROM object_writes")
     again = await world.open_upload(CONTENT)
     assert again.upload_url == opened.upload_url
     assert await world.offset(again) == 0

@@ -49,7 +49,7 @@ async def test_faulty_rows_reject_the_version_with_every_fault(world: World) -> 
     assert [fault["line"] for fault in problem["facts"]["faults"]] == [4, 10]
     assert "line 4" in problem["detail"]
     assert await state_of(world, opened.dataset_version_id) == "rejected"
-    assert world.keys(f"datasets/{opened.dataset_version_id}/") == []
+    await world.until_no_object(f"datasets/{opened.dataset_version_id}/")
     listed = await world.peers.ask(LIST, ListDatasets(owner=world.owner))
     assert [entry.state for entry in listed.datasets] == ["rejected"]
     # The same request again, because its answer was lost: the same answer.
@@ -72,7 +72,7 @@ async def test_other_bytes_than_announced_are_not_stored(world: World) -> None:
         yield content
 
     assert (await world.put(opened, longer())).json()["code"] == "checksum_mismatch"
-    assert world.keys(f"datasets/{opened.dataset_version_id}/") == []
+    await world.until_no_object(f"datasets/{opened.dataset_version_id}/")
     assert await state_of(world, opened.dataset_version_id) == "uploading"
     assert (await world.put(opened, content)).status_code == 201
     again = await world.put(opened, content)
@@ -138,7 +138,7 @@ async def test_of_two_uploads_at_once_one_wins(world: World) -> None:
             assert (second.status_code, second.json()["code"]) == (423, "upload_in_progress")
     go_on.set()
     assert (await first).status_code == 201
-    assert len(world.keys(f"datasets/{opened.dataset_version_id}/")) == 1
+    await world.only_object(f"datasets/{opened.dataset_version_id}/")
 
 
 async def test_a_wrong_or_expired_upload_token_is_refused_before_the_bytes(world: World) -> None:
@@ -171,7 +171,7 @@ async def test_too_large_is_refused_when_announced_and_when_sent(world: World) -
 
     assert (await world.put(opened, unannounced())).json()["code"] == "checksum_mismatch"
     assert (await world.patch(opened, unannounced(), offset=0)).status_code == 413
-    assert world.keys(f"datasets/{opened.dataset_version_id}/") == []
+    await world.until_no_object(f"datasets/{opened.dataset_version_id}/")
 
 
 @pytest.mark.parametrize("filename", ["data.xlsx", "data.txt", "data.pickle", "data", "data.jsonl.bz2"])
@@ -208,7 +208,7 @@ async def test_text_that_postgres_cannot_hold_does_not_break_the_answer(world: W
 async def test_the_checksum_that_is_stored_is_that_of_the_object(world: World) -> None:
     content = jsonl([{"text": f"{number} {'y' * 1000}"} for number in range(20_000)])
     version = await world.stored(content)
-    (key,) = world.keys(f"datasets/{version}/")
+    key = await world.only_object(f"datasets/{version}/")
     bucket = world.servers.bucket
     stored = bucket.client().get_object(bucket.bucket, key).data
     assert hashlib.sha256(stored).hexdigest() == hashlib.sha256(content).hexdigest()

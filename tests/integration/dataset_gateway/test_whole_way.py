@@ -79,7 +79,7 @@ async def test_an_upload_is_stored_described_listed_and_told(world: World) -> No
     (event,) = await events(world.servers.nats, f"evt.dataset.{opened.dataset_version_id}.stored", 1)
     assert event["rows"] == len(ROWS)
     assert event["sequence"] == 1
-    assert await world.sql("SELECT * FROM object_writes") == []
+    await world.until_sql("SELECT count(*) = 0 FROM object_writes")
 
 
 async def test_the_same_content_of_the_same_owner_needs_no_second_upload(world: World) -> None:
@@ -149,7 +149,7 @@ async def test_downloads_say_what_is_wrong(world: World) -> None:
     assert (outside.status_code, outside.headers["content-range"]) == (416, f"bytes */{minted.size_bytes}")
     as_artifact = minted.download_url.replace("datasets", "artifacts")
     assert (await world.http.get(as_artifact)).status_code == 401
-    (key,) = world.keys(f"datasets/{version}/")
+    key = await world.only_object(f"datasets/{version}/")
     bucket = world.servers.bucket
     bucket.client().remove_object(bucket.bucket, key)
     assert (await world.http.get(minted.download_url)).status_code == 404
@@ -214,10 +214,10 @@ async def test_a_repeated_artifact_counts_once_and_a_changed_one_takes_its_place
     changed = await world.put_artifact(access, "model.bin", b"second")
     assert changed.status_code == 201
     assert changed.json()["artifact_id"] == first.json()["artifact_id"]
-    (kept,) = world.keys(f"artifacts/{access.job_id}/")
+    kept = await world.only_object(f"artifacts/{access.job_id}/")
     bucket = world.servers.bucket
     assert bucket.client().get_object(bucket.bucket, kept).data == b"second"
-    assert await world.sql("SELECT * FROM object_writes") == []
+    await world.until_sql("SELECT count(*) = 0 FROM object_writes")
 
 
 async def test_artifacts_are_refused_with_the_reason(world: World) -> None:
@@ -238,7 +238,7 @@ async def test_artifacts_are_refused_with_the_reason(world: World) -> None:
     assert foreign.status_code == 403
     without_token = await world.http.put(f"{world.gateway.url}/v1/jobs/{access.job_id}/artifacts/a.bin", content=b"x")
     assert without_token.status_code == 401
-    assert world.keys(f"artifacts/{access.job_id}/") == []
+    await world.until_no_object(f"artifacts/{access.job_id}/")
 
 
 async def test_the_openapi_document_can_be_made(world: World) -> None:

@@ -87,7 +87,7 @@ async def test_if_its_sender_dies_another_one_sends_it_when_the_claim_has_run_ou
         await enqueue(session, fact(job(1), 2))
     heir = relay_of(outbox_database, deployer, clock=clock)
     assert await heir.send_pending() == 0, "neither the first, nor a later one that would overtake it"
-    clock.advance(PATIENT.first_lease + timedelta(seconds=1))
+    clock.advance(PATIENT.lease + timedelta(seconds=1))
     assert await heir.send_pending() == 2
     assert sequences(await stored(clean_bus, "EVENTS")) == {job(1): [1, 2]}
 

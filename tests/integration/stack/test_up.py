@@ -108,7 +108,13 @@ def test_a_whole_life_from_start_to_ctrl_c(start_up: Callable[[], Up]) -> None:
 
 @pytest.mark.parametrize(
     "moment",
-    ["nats: starting", "postgres: starting", "object-store: starting", "topology-keeper: starting", "second: starting"],
+    [
+        pytest.param("nats: starting", marks=pytest.mark.slow),
+        "postgres: starting",
+        pytest.param("object-store: starting", marks=pytest.mark.slow),
+        pytest.param("topology-keeper: starting", marks=pytest.mark.slow),
+        "second: starting",
+    ],
 )
 def test_ctrl_c_in_the_middle_of_the_start_leaves_nothing(start_up: Callable[[], Up], moment: str) -> None:
     up = start_up()
@@ -132,6 +138,7 @@ def test_ctrl_c_twice_ends_everything_at_once(start_up: Callable[[], Up]) -> Non
     assert lock_holder(up.folder / "lock") is None
 
 
+@pytest.mark.slow
 def test_a_start_after_an_interrupted_one_uses_the_same_ports_and_works(start_up: Callable[[], Up]) -> None:
     first = start_up()
     first.wait_for("postgres: starting")
@@ -218,6 +225,7 @@ def test_a_machine_survives_its_training_server_but_not_the_stack(start_up: Call
     assert not machine.is_running()
 
 
+@pytest.mark.slow
 def test_an_adopted_machine_that_ends_does_not_look_alive(start_up: Callable[[], Up]) -> None:
     up = start_up()
     up.wait_for("API key file:")

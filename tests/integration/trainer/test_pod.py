@@ -105,7 +105,7 @@ def test_a_whole_attempt_with_an_outage(receiver: PodReceiver, tmp_path: Path, t
 def test_sigterm_saves_a_checkpoint_and_a_restart_goes_on_from_it(
     receiver: PodReceiver, tmp_path: Path, tiny_model: Path
 ) -> None:
-    pod = Pod(receiver, tmp_path, tiny_model, length={"max_steps": 30}, sample_prompts=[])
+    pod = Pod(receiver, tmp_path, tiny_model, length={"max_steps": 16}, sample_prompts=[])
     pod.start()
     wait_until(lambda: len(receiver.records("metrics", "points")) >= 4)
     assert pod.process
@@ -118,7 +118,7 @@ def test_sigterm_saves_a_checkpoint_and_a_restart_goes_on_from_it(
     assert f"resuming from the checkpoint of step {trained}" in pod.output
     points = receiver.records("metrics", "points")
     assert [point["sequence"] for point in points] == list(range(1, len(points) + 1))
-    assert sorted(point["step"] for point in points if "loss" in point["values"]) == list(range(1, 31))
+    assert sorted(point["step"] for point in points if "loss" in point["values"]) == list(range(1, 17))
 
 
 def test_checkpoints_are_stored_while_training_goes_on(receiver: PodReceiver, tmp_path: Path, tiny_model: Path) -> None:
@@ -144,7 +144,7 @@ def test_checkpoints_are_stored_while_training_goes_on(receiver: PodReceiver, tm
     assert not (tmp_path / "outgoing-checkpoints").exists()
 
 
-@pytest.mark.parametrize(("upload", "warnings"), [(True, 1), (False, 0)])
+@pytest.mark.parametrize(("upload", "warnings"), [(True, 1), pytest.param(False, 0, marks=pytest.mark.slow)])
 def test_a_gateway_that_takes_no_checkpoint_does_not_stop_the_training(
     receiver: PodReceiver, tmp_path: Path, tiny_model: Path, upload: Any, warnings: int
 ) -> None:
@@ -183,7 +183,7 @@ def test_a_revoked_token_ends_the_attempt_without_artifacts(
     ("changes", "config", "reason"),
     [
         ({"DATASET_SHA256": "0" * 64}, {}, "dataset_checksum_mismatch"),
-        ({"DATASET_URL": "{url}/dataset?token=unknown"}, {}, "dataset_unreadable"),
+        ({"DATASET_URL": "{url}/no-such-dataset?token=unknown"}, {}, "dataset_unreadable"),
         ({}, {"data": {"format": "text"}}, "dataset_method_mismatch"),
         ({}, {"model": {"name_or_path": "/no/such/model"}}, "model_not_found"),
         ({}, {"no_such_key": 1}, "trainer_error"),

@@ -28,9 +28,9 @@ class RelaySettings(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     batch_size: int = 100
-    lease: timedelta = timedelta(seconds=30)
-    # A message that is sent by the process that stored it; longer than a publish waits for its acknowledgement.
-    first_lease: timedelta = timedelta(seconds=10)
+    # How long the messages of a job stand still after a kill. Longer than a publish waits for its acknowledgement; a
+    # message that is sent twice nevertheless counts once at the broker.
+    lease: timedelta = timedelta(seconds=10)
     idle_poll: timedelta = timedelta(seconds=1)
     broker_check: timedelta = timedelta(seconds=10)
     # Shorter than the broker's duplicate window: what is offered again and was not lost is dropped there.
@@ -70,10 +70,10 @@ class Relay:
     async def enqueue_first(self, session: AsyncSession, message: Event | Command) -> FirstMessage:
         """Store the first message of a job so that `send_first`, after the commit, need not look for it.
 
-        Should this process die in between, the message is sent when `first_lease` has run out.
+        Should this process die in between, the message is sent when its lease has run out.
         """
         token = uuid4()
-        until = self._clock.now() + self._settings.first_lease
+        until = self._clock.now() + self._settings.lease
         return FirstMessage(token, await self._rows.add_claimed(session, message, token=token, until=until))
 
     def send_first(self, first: FirstMessage) -> None:
