@@ -32,14 +32,16 @@ class PlannedOffer(Message):
     gpu_count: int = Field(ge=0, description="0 for a machine without GPU")
     place: str = ""
     price_micro_usd_per_hour: NonNegativeMicroUsd
+    vram_bytes: int | None = Field(default=None, ge=0, description="Memory of one GPU, where the provider tells it")
 
 
 class LaunchJob(Command):
     """Run this frozen plan. `offers` are tried in order."""
 
     verb = "launch"
-    schema_version: int = 2
+    schema_version: int = 3
     owner: str
+    project: str = Field(default="default", description="Whose budget it counts against, besides the owner's")
     plan_id: Identifier
     plan_hash: str
     dataset_version_id: Identifier
@@ -49,6 +51,10 @@ class LaunchJob(Command):
     budget_micro_usd: NonNegativeMicroUsd
     max_attempts: int = Field(default=3, ge=1, le=20)
     max_duration_seconds: int = Field(default=86_400, ge=1)
+    max_price_micro_usd_per_hour: NonNegativeMicroUsd | None = Field(
+        default=None, description="Dearer offers are not taken"
+    )
+    priority: int = Field(default=0, ge=-10, le=10, description="Of jobs that wait, higher ones begin first")
     docker_image: str | None = None
     volume_size_gb: int | None = None
     environment: dict[str, str] = Field(default_factory=dict)

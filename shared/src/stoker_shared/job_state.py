@@ -73,8 +73,12 @@ class EndReason(StrEnum):
 
     SUCCESS = "success"
     CANCELLED_BY_USER = "cancelled_by_user"
+    BUDGET_LANDED = "budget_landed"
+    DURATION_LANDED = "duration_landed"
     BUDGET_EXHAUSTED = "budget_exhausted"
     BUDGET_NOT_COVERED = "budget_not_covered"
+    PRICE_ABOVE_CEILING = "price_above_ceiling"
+    PLAN_REFUSED = "plan_refused"
     MAX_DURATION_REACHED = "max_duration_reached"
     NO_CAPACITY = "no_capacity"
     PROVIDER_AUTH_FAILED = "provider_auth_failed"
@@ -93,6 +97,7 @@ class EndReason(StrEnum):
     MODEL_NOT_FOUND = "model_not_found"
     OUT_OF_MEMORY = "out_of_memory"
     NON_FINITE_LOSS = "non_finite_loss"
+    LOSS_DIVERGED = "loss_diverged"
     ARTIFACT_UPLOAD_FAILED = "artifact_upload_failed"
     ARTIFACTS_MISSING = "artifacts_missing"
     TOKEN_REJECTED = "token_rejected"  # noqa: S105 - a reason, not a secret
@@ -119,11 +124,27 @@ ENDINGS: dict[EndReason, EndAdvice] = {
     _R.CANCELLED_BY_USER: EndAdvice(
         JobStatus.CANCELLED, False, "Cancelled by the user.", "Launch the plan again when you want it to run."
     ),
+    _R.BUDGET_LANDED: EndAdvice(
+        JobStatus.COMPLETED,
+        False,
+        "Training was stopped before the budget was spent; what was learned until then is stored.",
+        "Get it: stoker artifacts get. To train on, launch again with a larger budget.",
+    ),
+    _R.DURATION_LANDED: EndAdvice(
+        JobStatus.COMPLETED,
+        False,
+        "Training was stopped before the longest allowed run was over; what was learned until then is stored.",
+        "Get it: stoker artifacts get. To train on, launch again with a larger max_duration.",
+    ),
     _R.BUDGET_EXHAUSTED: _failed("The budget of the job is spent.", "Plan again with a larger budget or fewer steps."),
     _R.BUDGET_NOT_COVERED: _failed(
         "The budget does not cover the reservation for an attempt.",
         "Raise the budget or choose a cheaper offer.",
     ),
+    _R.PRICE_ABOVE_CEILING: _failed(
+        "Every offer costs more than the job may pay.", "Raise the price ceiling or plan with other offers."
+    ),
+    _R.PLAN_REFUSED: _failed("The plan cannot be carried out as it is.", "Read the detail, then plan again."),
     _R.MAX_DURATION_REACHED: _failed("The job ran longer than allowed.", "Raise max_duration or train fewer steps."),
     _R.NO_CAPACITY: _failed("No provider had a machine free.", "Try later, or allow more GPU types.", retry=True),
     _R.PROVIDER_AUTH_FAILED: _failed("The provider refused our key.", "Set a valid key for the provider."),
@@ -150,6 +171,7 @@ ENDINGS: dict[EndReason, EndAdvice] = {
         "Plan again with a smaller batch, shorter sequences or a larger GPU.",
     ),
     _R.NON_FINITE_LOSS: _failed("The loss became NaN or infinite.", "Lower the learning rate or check the data."),
+    _R.LOSS_DIVERGED: _failed("The loss grew instead of falling.", "Lower the learning rate or check the data."),
     _R.ARTIFACT_UPLOAD_FAILED: _failed("The model could not be uploaded.", "It is tried again.", retry=True),
     _R.ARTIFACTS_MISSING: _failed(
         "The trainer reported success, but its model is not stored.", "It is trained again.", retry=True

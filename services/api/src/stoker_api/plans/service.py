@@ -233,6 +233,7 @@ def _planned(offer: Offer) -> PlannedOffer:
         gpu_count=offer.gpu_count,
         place=offer.place,
         price_micro_usd_per_hour=offer.price_micro_usd_per_hour,
+        vram_bytes=offer.vram_bytes,
     )
 
 
