@@ -68,8 +68,9 @@ def test_only_failures_are_tried_again() -> None:
     assert {reason.ending.status for reason in EndReason if reason.ending.is_retryable} == {S.FAILED}
 
 
-def test_success_and_cancel_are_the_only_ways_to_their_ends() -> None:
-    assert [r for r in EndReason if r.ending.status is S.COMPLETED] == [EndReason.SUCCESS]
+def test_few_ways_lead_to_a_model_and_one_to_a_cancelled_job() -> None:
+    completed = [EndReason.SUCCESS, EndReason.BUDGET_LANDED, EndReason.DURATION_LANDED]
+    assert [r for r in EndReason if r.ending.status is S.COMPLETED] == completed
     assert [r for r in EndReason if r.ending.status is S.CANCELLED] == [EndReason.CANCELLED_BY_USER]
 
 
