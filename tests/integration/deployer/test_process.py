@@ -13,9 +13,9 @@ import pytest
 from pydantic import SecretStr
 
 from stoker.stack.standalone import RunningNats
+from stoker_deployer import MIGRATIONS
 from stoker_deployer.jobs.tables import Table
 from stoker_deployer.ledger.tables import LedgerEntry
-from stoker_deployer.main import MIGRATIONS
 from stoker_shared.database import migrate_down, migrate_up
 from stoker_shared.job_state import JobStatus
 from tests.integration.deployer.world import FAST, World
