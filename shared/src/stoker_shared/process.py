@@ -1,5 +1,6 @@
 """A service as a process: `python -m stoker_<service> <command>`, the same way in each."""
 
+import gc
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
@@ -27,6 +28,8 @@ def run_command(
     if command is None:
         sys.stderr.write(f"usage: python -m stoker_{service} {usage}\n")
         return 2
+    # Modules live as long as the process: to look for garbage while they are read costs a fifth of the start.
+    gc.disable()
     try:
         read = read_settings(settings)
         configure_logging(service=service, level=read.log_level)
@@ -34,4 +37,6 @@ def run_command(
     except ConfigurationInvalid as error:
         sys.stderr.write(f"{error}\n")
         return 2
+    finally:
+        gc.enable()
     return 0
