@@ -25,7 +25,7 @@ from stoker.stack.standalone import (
     running_object_store,
     running_postgres,
 )
-from stoker_dataset_gateway.main import MIGRATIONS
+from stoker_dataset_gateway import MIGRATIONS
 from stoker_shared.database import migrate_up
 from stoker_shared.tokens import token_hash
 from tests.support.ports import free_port

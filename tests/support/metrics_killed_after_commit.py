@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from stoker_metrics.main import main
+from stoker_metrics.__main__ import main
 from stoker_metrics.storing.service import Store
 
 _store = Store.store

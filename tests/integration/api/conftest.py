@@ -13,8 +13,9 @@ from fastapi import FastAPI
 from pydantic import SecretStr
 
 from stoker.stack.standalone import RunningNats
+from stoker_api import MIGRATIONS
 from stoker_api.dependencies import Parts
-from stoker_api.main import MIGRATIONS, create_api
+from stoker_api.main import create_api
 from stoker_api.settings import ApiSettings
 from stoker_shared.clock import ManualClock
 from stoker_shared.database import migrate_up

@@ -11,7 +11,7 @@ import stoker_api.accounts.tables
 import stoker_api.jobs.tables
 import stoker_api.plans.tables
 import stoker_api.recipes.tables  # noqa: F401 - each import fills the metadata
-from stoker_api.main import MIGRATIONS
+from stoker_api import MIGRATIONS
 from stoker_api.tables import Table
 from stoker_shared.database import migrate_down, migrate_up
 from tests.support.servers import TestDatabase

@@ -22,7 +22,7 @@ import pytest
 from pydantic import SecretStr
 
 from stoker.stack.standalone import RunningNats, RunningObjectStore, RunningPostgres
-from stoker_dataset_gateway.main import MIGRATIONS
+from stoker_dataset_gateway import MIGRATIONS
 from stoker_shared.bus import Bus, BusSettings, RpcClient
 from stoker_shared.database import migrate_up
 from stoker_shared.identifiers import new_identifier

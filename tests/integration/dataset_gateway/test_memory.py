@@ -6,6 +6,7 @@ import json
 from collections.abc import AsyncIterator, Iterator
 
 import psutil
+import pytest
 
 from stoker_shared.rpc.dataset_gateway import OPEN_UPLOAD, OpenUpload
 from tests.integration.dataset_gateway.conftest import World
@@ -26,6 +27,7 @@ def blocks() -> Iterator[bytes]:
         yield ("\n".join(rows) + "\n").encode()
 
 
+@pytest.mark.timeout(900)
 async def test_memory_stays_flat_on_a_300_mb_upload_and_download(world: World) -> None:
     digest, size = hashlib.sha256(), 0
     for block in blocks():

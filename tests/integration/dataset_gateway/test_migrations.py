@@ -8,10 +8,10 @@ from pydantic import SecretStr
 from sqlalchemy import Connection, inspect
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from stoker_dataset_gateway import MIGRATIONS
 from stoker_dataset_gateway.artifact_uploads.tables import ArtifactPart, ArtifactUpload
 from stoker_dataset_gateway.artifacts.tables import Artifact, ArtifactCounter
 from stoker_dataset_gateway.datasets.tables import DatasetVersion
-from stoker_dataset_gateway.main import MIGRATIONS
 from stoker_dataset_gateway.objects.tables import ObjectWrite
 from stoker_dataset_gateway.tables import Table
 from stoker_dataset_gateway.tokens.tables import Attempt, DownloadToken, JobToken

@@ -8,6 +8,7 @@ import pytest
 from pydantic import SecretStr
 
 from stoker.stack.standalone import RunningPostgres
+from stoker_dataset_gateway import MIGRATIONS
 from stoker_dataset_gateway.downloads.conditions import Validators
 from stoker_dataset_gateway.downloads.headers import partial, whole
 from stoker_dataset_gateway.downloads.limits import TokenAllowance, TokenLimits
@@ -15,7 +16,6 @@ from stoker_dataset_gateway.downloads.ranges import ByteRange
 from stoker_dataset_gateway.downloads.response import FileStream, GzipStream
 from stoker_dataset_gateway.downloads.service import DownloadRules, DownloadService, ServedFile
 from stoker_dataset_gateway.errors import ObjectMissing
-from stoker_dataset_gateway.main import MIGRATIONS
 from stoker_dataset_gateway.tokens.usage import UsageLedger
 from stoker_shared.clock import ManualClock
 from stoker_shared.database import Statements, migrate_up

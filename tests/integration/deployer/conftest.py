@@ -7,7 +7,7 @@ import pytest
 from pydantic import SecretStr
 
 from stoker.stack.standalone import RunningNats
-from stoker_deployer.main import MIGRATIONS
+from stoker_deployer import MIGRATIONS
 from stoker_shared.database import migrate_up
 from tests.integration.deployer.peers import Peers
 from tests.integration.deployer.world import World

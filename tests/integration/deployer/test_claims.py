@@ -10,12 +10,12 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy.exc import IntegrityError
 
+from stoker_deployer import MIGRATIONS
 from stoker_deployer.jobs.errors import ClaimLost
 from stoker_deployer.jobs.repository import JobRepository
 from stoker_deployer.jobs.tables import Cancellation, Job
 from stoker_deployer.ledger.book import Book
 from stoker_deployer.ledger.repository import LedgerRepository
-from stoker_deployer.main import MIGRATIONS
 from stoker_deployer.pipeline.claims import Claim
 from stoker_deployer.pipeline.repository import ClaimRepository
 from stoker_shared.database import Database, migrate_up

@@ -25,7 +25,8 @@ async def test_postgresql_restarts_under_running_jobs(world: World, postgres: Ru
 
 
 async def test_postgresql_dies_in_the_middle_of_a_launch(world: World, postgres: RunningPostgres) -> None:
-    await world.start_deployer()
+    # Long enough for a slow machine: a deployer whose lease may run out in the call does not ask.
+    await world.start_deployer(LEASE="60")
     world.peers.gates.close("mint")
     job_id = (await world.launch()).job_id
     await world.peers.gates.reached("mint")

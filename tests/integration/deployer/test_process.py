@@ -13,9 +13,9 @@ import pytest
 from pydantic import SecretStr
 
 from stoker.stack.standalone import RunningNats
+from stoker_deployer import MIGRATIONS
 from stoker_deployer.jobs.tables import Table
 from stoker_deployer.ledger.tables import LedgerEntry
-from stoker_deployer.main import MIGRATIONS
 from stoker_shared.database import migrate_down, migrate_up
 from stoker_shared.job_state import JobStatus
 from tests.integration.deployer.world import FAST, World
@@ -123,7 +123,8 @@ async def test_a_missing_setting_is_named_and_nothing_starts(
 
 
 async def test_a_stop_lets_a_running_step_end(world: World) -> None:
-    deployer = await world.start_deployer()
+    # On a busy machine a step takes its time; leases are not renewed while a deployer stops.
+    deployer = await world.start_deployer(LEASE="60", STOP_GRACE="30")
     world.peers.gates.close("mint")
     job_id = (await world.launch()).job_id
     await world.peers.gates.reached("mint")

@@ -7,7 +7,7 @@ import pytest
 from pydantic import SecretStr
 
 from stoker.stack.standalone import RunningNats
-from stoker_metrics.main import MIGRATIONS
+from stoker_metrics import MIGRATIONS
 from stoker_shared.clock import ManualClock
 from stoker_shared.database import migrate_up
 from tests.support.metrics import OWNER, World, control_plane, environment, metrics_service

@@ -11,7 +11,7 @@ import stoker_metrics.attempts.tables
 import stoker_metrics.lines.tables
 import stoker_metrics.points.tables
 import stoker_metrics.storing.tables  # noqa: F401 - fills the metadata
-from stoker_metrics.main import MIGRATIONS
+from stoker_metrics import MIGRATIONS
 from stoker_metrics.tables import Table
 from stoker_shared.database import Database, migrate_down, migrate_up
 from tests.support.servers import TestDatabase

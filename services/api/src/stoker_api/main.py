@@ -1,16 +1,13 @@
 """Wiring."""
 
-import asyncio
-import json
-import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from pathlib import Path
 
 from fastapi import FastAPI
+from pydantic import SecretStr
 
 from stoker_api.accounts.service import AccountService
-from stoker_api.application import build_application, openapi_document
+from stoker_api.application import build_application
 from stoker_api.background import running
 from stoker_api.dependencies import Parts
 from stoker_api.deploy.service import DeployService
@@ -28,45 +25,9 @@ from stoker_api.recipes.service import RecipeService
 from stoker_api.settings import ApiSettings
 from stoker_shared.bus import Bus, BusSettings, RpcClient
 from stoker_shared.clock import Clock, SystemClock
-from stoker_shared.database import Database, migrate_up
-from stoker_shared.errors import ConfigurationInvalid
-from stoker_shared.logging import configure_logging
+from stoker_shared.database import Database
 from stoker_shared.money import MicroUsd
 from stoker_shared.outbox import Relay
-from stoker_shared.settings import read_settings
-from stoker_shared.web import serve
-
-MIGRATIONS = Path(__file__).parent / "migrations"
-
-
-def run(arguments: list[str]) -> int:
-    """`serve`, `migrate`, `openapi` (prints the document) or `add-user NAME` (prints a new user's key)."""
-    match arguments:
-        case ["openapi"]:
-            sys.stdout.write(json.dumps(openapi_document(), indent=1, sort_keys=True) + "\n")
-            return 0
-        case ["serve" | "migrate"] | ["add-user", _]:
-            return _run_with_settings(arguments)
-        case _:
-            sys.stderr.write("usage: python -m stoker_api serve | migrate | openapi | add-user NAME\n")
-            return 2
-
-
-def _run_with_settings(arguments: list[str]) -> int:
-    try:
-        settings = read_settings(ApiSettings)
-    except ConfigurationInvalid as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
-    configure_logging(service="api", level=settings.log_level)
-    match arguments:
-        case ["serve"]:
-            serve(create_api(settings), host=settings.host, port=settings.port)
-        case ["migrate"]:
-            migrate_up(MIGRATIONS, database_url=settings.database_url)
-        case ["add-user", name]:
-            asyncio.run(_add_user(settings, name))
-    return 0
 
 
 def create_api(settings: ApiSettings, *, clock: Clock | None = None) -> FastAPI:
@@ -143,10 +104,10 @@ def _policy(settings: ApiSettings) -> PlanPolicy:
     )
 
 
-async def _add_user(settings: ApiSettings, name: str) -> None:
+async def add_user(settings: ApiSettings, name: str) -> tuple[str, SecretStr]:
+    """A new user and the only copy of the first key."""
     database = Database(settings.database_url, pool_size=1)
     try:
-        user_id, key = await AccountService(database, clock=SystemClock()).create_user(name)
+        return await AccountService(database, clock=SystemClock()).create_user(name)
     finally:
         await database.close()
-    sys.stdout.write(f"{user_id} {key.get_secret_value()}\n")

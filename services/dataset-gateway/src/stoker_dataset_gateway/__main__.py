@@ -1,30 +1,36 @@
 """`python -m stoker_dataset_gateway serve | migrate`."""
 
 import sys
+from collections.abc import Sequence
 
-from stoker_dataset_gateway.main import migrate, run
-from stoker_dataset_gateway.parts import SERVICE
+from stoker_dataset_gateway import MIGRATIONS
 from stoker_dataset_gateway.settings import Settings
-from stoker_shared.errors import ConfigurationInvalid
-from stoker_shared.logging import configure_logging
-from stoker_shared.settings import read_settings
-
-_COMMANDS = {"serve": run, "migrate": migrate}
+from stoker_shared.process import run_command
 
 
-def main(arguments: list[str]) -> int:
-    """Run one command; 2 if the command or a setting is wrong."""
-    if len(arguments) != 1 or arguments[0] not in _COMMANDS:
-        sys.stderr.write("usage: python -m stoker_dataset_gateway serve | migrate\n")
-        return 2
-    try:
-        settings = read_settings(Settings)
-        configure_logging(service=SERVICE, level=settings.log_level)
-        _COMMANDS[arguments[0]](settings)
-    except ConfigurationInvalid as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
-    return 0
+def main(arguments: Sequence[str]) -> int:
+    """Run one command. Returns the exit code."""
+    commands = {"serve": _serve, "migrate": _migrate}
+    return run_command(arguments, service="dataset_gateway", settings=Settings, commands=commands)
+
+
+def _serve(settings: Settings) -> None:
+    # Only the command that is asked for pays for its imports.
+    from stoker_dataset_gateway.main import build_application
+    from stoker_shared.web import serve
+
+    serve(
+        build_application(settings),
+        host=settings.host,
+        port=settings.port,
+        trusted_proxies=settings.trusted_proxies,
+    )
+
+
+def _migrate(settings: Settings) -> None:
+    from stoker_shared.database import migrate_up
+
+    migrate_up(MIGRATIONS, database_url=settings.database_url)
 
 
 if __name__ == "__main__":

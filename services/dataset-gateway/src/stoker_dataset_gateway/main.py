@@ -5,7 +5,6 @@ import os
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from pathlib import Path
 
 from fastapi import FastAPI
 from starlette.middleware import Middleware
@@ -27,30 +26,13 @@ from stoker_dataset_gateway.trainer_bundles.subscribers import answer_trainer_bu
 from stoker_dataset_gateway.uploads.endpoints import upload_routes
 from stoker_dataset_gateway.uploads.subscribers import answer_uploads
 from stoker_shared.clock import Clock, SystemClock
-from stoker_shared.database import migrate_up
 from stoker_shared.logging import get_logger
 from stoker_shared.tasks import end_tasks
-from stoker_shared.web import create_application, serve
+from stoker_shared.web import create_application
 
 logger = get_logger(__name__)
 
-MIGRATIONS = Path(__file__).parent / "migrations"
 _DESCRIPTION = "Datasets come in and are checked, pods fetch them, artifacts come back."
-
-
-def run(settings: Settings) -> None:
-    """Serve until told to end."""
-    serve(
-        build_application(settings),
-        host=settings.host,
-        port=settings.port,
-        trusted_proxies=settings.trusted_proxies,
-    )
-
-
-def migrate(settings: Settings) -> None:
-    """Bring the schema up to date."""
-    migrate_up(MIGRATIONS, database_url=settings.database_url)
 
 
 def build_application(settings: Settings, *, clock: Clock | None = None) -> FastAPI:

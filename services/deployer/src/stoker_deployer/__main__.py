@@ -1,6 +1,32 @@
 """`python -m stoker_deployer serve | migrate`."""
 
-from stoker_deployer.main import main
+import sys
+from collections.abc import Sequence
+
+from stoker_deployer import MIGRATIONS
+from stoker_deployer.settings import DeployerSettings
+from stoker_shared.process import run_command
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one command. Returns the exit code."""
+    commands = {"serve": _serve, "migrate": _migrate}
+    return run_command(arguments, service="deployer", settings=DeployerSettings, commands=commands)
+
+
+def _serve(settings: DeployerSettings) -> None:
+    # Only the command that is asked for pays for its imports.
+    from stoker_deployer.main import application
+    from stoker_shared.web import serve
+
+    serve(application(settings), host=settings.host, port=settings.port)
+
+
+def _migrate(settings: DeployerSettings) -> None:
+    from stoker_shared.database import migrate_up
+
+    migrate_up(MIGRATIONS, database_url=settings.database_url)
+
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main(sys.argv[1:]))

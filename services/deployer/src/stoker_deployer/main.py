@@ -4,10 +4,8 @@ import asyncio
 import os
 import signal
 import socket
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 from fastapi import FastAPI
 
@@ -31,15 +29,11 @@ from stoker_deployer.providers.configured import configured_providers
 from stoker_deployer.settings import DeployerSettings
 from stoker_shared.bus import Bus, BusSettings, RpcClient
 from stoker_shared.clock import Clock, SystemClock
-from stoker_shared.database import Database, migrate_up
-from stoker_shared.errors import ConfigurationInvalid
-from stoker_shared.logging import configure_logging, get_logger
+from stoker_shared.database import Database
+from stoker_shared.logging import get_logger
 from stoker_shared.outbox import Relay
-from stoker_shared.settings import read_settings
 from stoker_shared.tasks import end_tasks
-from stoker_shared.web import create_application, serve
-
-MIGRATIONS = Path(__file__).parent / "migrations"
+from stoker_shared.web import create_application
 
 logger = get_logger(__name__)
 
@@ -136,27 +130,6 @@ def application(settings: DeployerSettings) -> FastAPI:
         lifespan=lifespan,
         checks={"postgres": deployer.database.is_ready, "nats": deployer.bus.is_ready},
     )
-
-
-def main() -> None:
-    """`serve` or `migrate`."""
-    try:
-        settings = read_settings(DeployerSettings)
-    except ConfigurationInvalid as error:
-        sys.exit(_refuse(str(error)))
-    configure_logging(service="deployer", level=settings.log_level)
-    match sys.argv[1:]:
-        case ["serve"]:
-            serve(application(settings), host=settings.host, port=settings.port)
-        case ["migrate"]:
-            migrate_up(MIGRATIONS, database_url=settings.database_url)
-        case _:
-            sys.exit(_refuse("Say `serve` or `migrate`."))
-
-
-def _refuse(message: str) -> int:
-    sys.stderr.write(f"{message}\n")
-    return 2
 
 
 def _exit_if_broken(task: asyncio.Task[None]) -> None:

@@ -1,10 +1,8 @@
 """Wiring of the metrics service."""
 
 import asyncio
-import sys
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from pathlib import Path
 
 from fastapi import FastAPI
 
@@ -23,33 +21,10 @@ from stoker_metrics.storing.service import Store
 from stoker_metrics.storing.subscribers import Storing
 from stoker_shared.bus import Bus, BusSettings
 from stoker_shared.clock import Clock, SystemClock
-from stoker_shared.database import Database, migrate_up
-from stoker_shared.errors import ConfigurationInvalid
-from stoker_shared.logging import configure_logging
+from stoker_shared.database import Database
 from stoker_shared.outbox import Relay
-from stoker_shared.settings import read_settings
 from stoker_shared.tasks import end_tasks
-from stoker_shared.web import create_application, serve
-
-MIGRATIONS = Path(__file__).parent / "migrations"
-
-
-def main(arguments: Sequence[str]) -> int:
-    """`serve` or `migrate`. Returns the exit code."""
-    if list(arguments) not in (["serve"], ["migrate"]):
-        sys.stderr.write("usage: python -m stoker_metrics serve | migrate\n")
-        return 2
-    try:
-        settings = read_settings(MetricsSettings)
-    except ConfigurationInvalid as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
-    configure_logging(service="metrics", level=settings.log_level)
-    if list(arguments) == ["migrate"]:
-        migrate_up(MIGRATIONS, database_url=settings.database_url)
-    else:
-        serve(build(settings), host=settings.host, port=settings.port)
-    return 0
+from stoker_shared.web import create_application
 
 
 def build(settings: MetricsSettings, *, clock: Clock | None = None) -> FastAPI:

@@ -1,5 +1,6 @@
 """Making and running the HTTP application of a service."""
 
+import gc
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 
@@ -36,6 +37,9 @@ def serve(application: FastAPI, *, host: str, port: int, trusted_proxies: Sequen
 
     `trusted_proxies`: addresses or networks whose X-Forwarded-For is believed. From anybody else it means nothing.
     """
+    # What is there now stays for good: no collection need look at it again.
+    gc.freeze()
+    gc.enable()
     uvicorn.run(
         application,
         host=host,

@@ -36,6 +36,8 @@ logger = get_logger(__name__)
 
 _TRIES = 2
 _GRACE_SECONDS = 5
+# A new process reads its modules before it can say anything; on a busy machine that takes a while.
+_START_SECONDS = 120.0
 
 
 class _ChildLost(Exception):
@@ -123,6 +125,7 @@ class Checker:
     ) -> CheckResult | TokenFigures:
         while True:
             report = await child.receive(self._limits.silence.total_seconds())
+            child.has_spoken = True
             if isinstance(report, Progress):
                 if progress is not None:
                     progress(report.bytes_read)
@@ -144,6 +147,7 @@ class _Child:
         )
         self._process.start()
         theirs.close()
+        self.has_spoken = False
 
     @property
     def is_alive(self) -> bool:
@@ -169,6 +173,7 @@ class _Child:
         Raises:
             _ChildLost: it died, or said nothing for so long.
         """
+        seconds = seconds if self.has_spoken else max(seconds, _START_SECONDS)
         loop = asyncio.get_running_loop()
         ready = asyncio.Event()
         descriptor = self._pipe.fileno()
