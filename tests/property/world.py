@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 import asyncpg
+import uvloop
 
 from stoker_deployer.settings import DeployerSettings
 from stoker_shared.clock import ManualClock
@@ -34,6 +35,7 @@ ResultT = TypeVar("ResultT")
 
 START = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 CLOUDS = ("north", "south")
+REPLICAS = 3
 _BETWEEN_HISTORIES = timedelta(days=2)
 _MOMENT = timedelta(milliseconds=1)
 # Longer and longer: what waits for its next look, for a late machine, for a pod that never speaks, for the budget.
@@ -51,8 +53,9 @@ class Ground:
     loop: asyncio.AbstractEventLoop
     database: Database
     reader: asyncpg.Connection
-    settings: DeployerSettings
+    around: Surroundings
     clock: ManualClock
+    replicas: list[Replica]
 
     def run(self, work: Coroutine[Any, Any, ResultT]) -> ResultT:
         """Run to its end."""
@@ -64,11 +67,16 @@ def prepared_ground(database: TestDatabase, *, seed_file: Path) -> Iterator[Grou
     """A ground on a migrated database."""
     url = database.url("deployer")
     settings = deployer_settings(url, seed_file=seed_file, MAX_ACTIVE_JOBS="2")
-    loop = asyncio.new_event_loop()
+    loop = uvloop.new_event_loop()
     reader = loop.run_until_complete(asyncpg.connect(database.url("deployer", driver="postgresql")))
     connected = Database(settings.database_url)
+    # Nobody restarts this server, and asking each connection whether it lives costs as much as what it is for.
+    connected.engine.pool._pre_ping = False
     try:
-        yield Ground(loop, connected, reader, settings, ManualClock(START))
+        clock = ManualClock(START)
+        clouds = {name: Cloud(clock, names_are_unique=False) for name in CLOUDS}
+        around = Surroundings(clock, connected, clouds, Peers(clock), settings)
+        yield Ground(loop, connected, reader, around, clock, [Replica(around) for _ in range(REPLICAS)])
     finally:
         loop.run_until_complete(reader.close())
         loop.run_until_complete(connected.close())
@@ -78,22 +86,17 @@ def prepared_ground(database: TestDatabase, *, seed_file: Path) -> Iterator[Grou
 class World:
     """One history."""
 
-    def __init__(self, ground: Ground, *, replicas: int = 2, boots_for: timedelta = timedelta(0)) -> None:
+    def __init__(self, ground: Ground, *, boots_for: timedelta = timedelta(0)) -> None:
         self.ground = ground
         self.clock = ground.clock
         self.clock.advance(_BETWEEN_HISTORIES)
-        self.clouds = {
-            name: Cloud(self.clock, names_are_unique=False, boots_for=boots_for) for name in CLOUDS
-        }
-        self.peers = Peers(self.clock)
+        self.clouds, self.peers, self.replicas = ground.around.clouds, ground.around.peers, ground.replicas
         self.commands: dict[str, LaunchJob] = {}
         self.inbox: list[Command] = []
         self.stalled: list[tuple[Replica, Work]] = []
         self.diary: list[str] = []
-        self._around = Surroundings(self.clock, ground.database, self.clouds, self.peers, ground.settings)
-        self.replicas = [Replica(self._around) for _ in range(replicas)]
         self._serial = 0
-        ground.run(_empty(ground.reader))
+        self._clear(boots_for)
 
     # What the outside does.
 
@@ -131,9 +134,47 @@ class World:
         """Those that are there, in the order in which they were made."""
         return [machine for cloud in self.clouds.values() for machine in cloud.living()]
 
-    def break_next(self, cloud: str, operation: Operation, fault: str) -> None:
+    def break_next(self, cloud: str, how: tuple[Operation, str]) -> None:
         """A call will go wrong."""
-        self.clouds[cloud].break_next(operation, fault)
+        self.clouds[cloud].break_next(*how)
+
+    def speak_and_nudge(self, number: int, word: str, is_heard: bool) -> None:  # noqa: FBT001 - drawn
+        """A pod reports, and the nudge arrives or is lost."""
+        machines = self.machines()
+        if machines and self.speak(machine := machines[number % len(machines)], word) and is_heard:
+            self.nudge(machine.order.environment["JOB_ID"], number % REPLICAS)
+
+    def cancel_any(self, number: int) -> None:
+        """A user cancels a job."""
+        if self.commands:
+            self.order_cancel(sorted(self.commands)[number % len(self.commands)])
+            self.deliver(-1, number % REPLICAS)
+
+    def misfortune(self, number: int, what: str) -> None:
+        """A machine vanishes, exits without a word, comes back from an exit, or falls silent."""
+        machines = self.machines()
+        if not machines:
+            return
+        machine, now = machines[number % len(machines)], self.clock.now()
+        cloud = self._cloud_of(machine)
+        match what:
+            case "vanish":
+                cloud.end(machine.handle, now)
+            case "exit":
+                cloud.exit(machine.handle, 137, now)
+            case "restart" if machine.exited_at:
+                cloud.start(machine.handle, now)
+            case "fall silent":
+                machine.is_dumb = True
+
+    def outage(self, who: str, is_away: bool) -> None:  # noqa: FBT001 - drawn
+        """A cloud or a peer goes away or comes back."""
+        if who in self.clouds:
+            self.clouds[who].is_away = is_away
+        elif is_away:
+            self.peers.away.add(who)
+        else:
+            self.peers.away.discard(who)
 
     # What deployers do.
 
@@ -160,23 +201,33 @@ class World:
         """A pod event arrives."""
         self._do(to, self.replicas[to].nudge(job_id), None)
 
+    def resume_any(self, number: int) -> None:
+        """An answer comes at last, or a process wakes up."""
+        if self.stalled:
+            self.resume(number % len(self.stalled))
+
     def resume(self, number: int) -> None:
         """What stalled goes on."""
         replica, work = self.stalled.pop(number)
-        if not self.ground.run(work.resume()):
+        if self.ground.run(work.resume()):
+            self._outcome(replica, work)
+        else:
             self.stalled.append((replica, work))
-            return
-        self._outcome(replica, work)
 
     def kill(self, number: int) -> None:
         """A deployer dies where it stands; another one is started."""
         replica = self.replicas[number]
         replica.line.is_dead = True
-        self.replicas[number] = Replica(self._around)
+        self.replicas[number] = Replica(self.ground.around)
         for mine in [entry for entry in self.stalled if entry[0] is replica]:
             self.stalled.remove(mine)
             self.ground.run(mine[1].resume())
             self._outcome(*mine)
+
+    def abandon(self) -> None:
+        """Whatever broke: nothing of this history goes on."""
+        for number in range(REPLICAS if self.stalled else 0):
+            self.kill(number)
 
     # What must hold.
 
@@ -202,10 +253,9 @@ class World:
             while self.inbox:
                 self.deliver(0, 0)
             self.work()
-            self.work()
-            self.sweep()
             if self._is_over():
                 break
+            self.sweep()
         picture = self.picture()
         self._demand(wrongs(ALWAYS | AT_THE_END, picture))
         return picture
@@ -218,19 +268,26 @@ class World:
             commands=self.commands,
             clouds=self.clouds,
             peers=self.peers,
-            last_look=self._around.looked,
-            settings=self.ground.settings,
+            last_look=self.ground.around.looked,
+            settings=self.ground.around.settings,
             **rows,
         )
+
+    def _clear(self, boots_for: timedelta) -> None:
+        for cloud in self.clouds.values():
+            cloud.clear(boots_for=boots_for)
+        self.peers.clear()
+        self.ground.around.looked.clear()
+        self.ground.run(_empty(self.ground.reader))
 
     def _do(self, number: int, deed: Coroutine[Any, Any, None], fate: Fate | None) -> bool:
         # Two things never happen at exactly the same moment, so that every order by time is certain.
         self.clock.advance(_MOMENT)
         work, replica = Work(fate), self.replicas[number]
-        if self.ground.run(work.begin(deed)):
-            return self._outcome(replica, work)
-        self.stalled.append((replica, work))
-        return False
+        is_done = self.ground.run(work.begin(deed))
+        if work.waiting:  # perhaps only a task that was begun and that nobody waits for
+            self.stalled.append((replica, work))
+        return is_done and self._outcome(replica, work)
 
     def _outcome(self, replica: Replica, work: Work) -> bool:
         assert work.task is not None

@@ -81,6 +81,15 @@ class Cloud:
         """The next calls of this operation meet a fault, one after the other."""
         self.faults[operation].extend([fault] * times)
 
+    def clear(self, *, boots_for: timedelta = timedelta(0)) -> None:
+        """As it was made, and empty."""
+        self.behave()
+        self.boots_for = boots_for
+        self.machines.clear()
+        self.requests.clear()
+        self._under_way.clear()
+        self._made = 0
+
     def behave(self) -> None:
         """No more faults; what is under way still happens."""
         self.faults.clear()

@@ -59,6 +59,8 @@ class Work:
         for future in self.waiting:
             future.set_result(None)
         self.waiting = []
+        for _ in range(_TURNS):
+            await asyncio.sleep(0)
         assert self.task is not None
         return await self._rest(self.task)
 

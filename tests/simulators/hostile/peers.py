@@ -47,6 +47,11 @@ class Peers:
             metrics.REPORT.subject: self._report,
         }
 
+    def clear(self) -> None:
+        """They are there, and know nothing."""
+        for held in (self.away, self.tokens, self.revoked, self.reports, self.artifacts):
+            held.clear()
+
     def answer(self, rpc: Rpc[Any, Any], request: Any) -> Any:
         """What the service says.
 
