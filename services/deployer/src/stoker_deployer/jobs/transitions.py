@@ -84,7 +84,8 @@ def _terminating(view: View) -> Step:
         return step
     if isinstance(view.sight.machine, Unknown):
         return cannot_ask(view, view.sight.machine.why)
-    if isinstance(view.sight.machine, Gone):
+    # Gone is believed once somebody has asked for its end; before that it would be a surprise, told once.
+    if isinstance(view.sight.machine, Gone) and view.attempt.terminate_calls > 0:
         return _end_attempt(view)
     return TerminateMachine(after=_terminate_pause(view))
 
