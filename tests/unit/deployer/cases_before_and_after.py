@@ -213,6 +213,15 @@ TERMINATING = [
         has_failed=True,
     ),
     Case(
+        "a machine that was said to be gone is there",
+        job(S.TERMINATING, end_reason=R.CANCELLED_BY_USER),
+        Sight(RUNNING),
+        Wait,
+        attempt(billing_ended_at=ago(seconds=30)),
+        noted={"billing_ended_at": None},
+        after=timedelta(0),
+    ),
+    Case(
         "gone before anybody asked for its end",
         job(S.TERMINATING, end_reason=R.CANCELLED_BY_USER),
         Sight(Gone()),

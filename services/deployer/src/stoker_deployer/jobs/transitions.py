@@ -17,7 +17,7 @@ from stoker_deployer.jobs.steps import (
     Wait,
 )
 from stoker_deployer.jobs.view import View
-from stoker_deployer.providers import Gone, Machine, Unknown
+from stoker_deployer.providers import Exited, Gone, Machine, Unknown
 from stoker_shared.job_state import EndReason, JobStatus
 from stoker_shared.money import MicroUsd, cost_of, show_usd
 
@@ -84,10 +84,21 @@ def _terminating(view: View) -> Step:
         return step
     if isinstance(view.sight.machine, Unknown):
         return cannot_ask(view, view.sight.machine.why)
+    if step := _machine_costs_on(view):
+        return step
     # Gone is believed once somebody has asked for its end; before that it would be a surprise, told once.
     if isinstance(view.sight.machine, Gone) and view.attempt.terminate_calls > 0:
         return _end_attempt(view)
     return TerminateMachine(after=_terminate_pause(view))
+
+
+def _machine_costs_on(view: View) -> Step | None:
+    # A provider said that it had ended, and says now that it has not.
+    machine = view.sight.machine
+    has_ended = isinstance(machine, Gone) or (isinstance(machine, Exited) and machine.ended_at is not None)
+    if view.attempt.billing_ended_at is None or has_ended:
+        return None
+    return Wait(timedelta(0), "the machine costs money after all", noted={"billing_ended_at": None})
 
 
 def _running(view: View) -> Step:
