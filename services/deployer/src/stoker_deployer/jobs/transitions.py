@@ -4,7 +4,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from stoker_deployer.jobs.environment import environment_faults
-from stoker_deployer.jobs.running import RUNNING_RULES, billing_began, cannot_ask, first_step
+from stoker_deployer.jobs.running import RUNNING_RULES, billing_began, cannot_ask, first_step, in_time_for_the_budget
 from stoker_deployer.jobs.steps import (
     BeginAttempt,
     BeginTermination,
@@ -102,7 +102,8 @@ def _machine_costs_on(view: View) -> Step | None:
 
 
 def _running(view: View) -> Step:
-    return first_step(RUNNING_RULES, view) or Wait(view.policy.active_check, "all is well")
+    step = first_step(RUNNING_RULES, view) or Wait(view.policy.active_check, "all is well")
+    return in_time_for_the_budget(view, step)
 
 
 _RULES: dict[JobStatus, Callable[[View], Step]] = {
