@@ -7,11 +7,10 @@ function and a line in its list.
 import itertools
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from datetime import timedelta
 
 from stoker_shared.job_state import MACHINE_STATUSES, EndReason, JobStatus, may_follow
 from stoker_shared.money import MicroUsd, cost_of
-from tests.property.picture import Picture, Row
+from tests.property.picture import Picture
 
 Check = Callable[[Picture], Iterator[str]]
 
@@ -163,25 +162,24 @@ def _one_attempt_at_a_time(picture: Picture) -> Iterator[str]:
 
 
 def _gone_is_the_providers_word(picture: Picture) -> Iterator[str]:
-    # Asked for, once is enough; a surprise must be said twice. A provider that lied is forgiven to the deployer.
+    # Asked for, once is enough; a surprise must be said twice, a pause apart. That a provider lies is its own fault.
+    pause = picture.settings.absence_pause
     for attempt in picture.attempts.values():
-        if attempt["ended_at"] is None or attempt["handle"] is None or attempt["refused_at"] is not None:
+        if attempt["ended_at"] is None or attempt["handle"] is None:
             continue
-        cloud = picture.clouds[attempt["provider"]]
-        ends = [request for request in cloud.asked("terminate", attempt["handle"]) if request.said == "ok"]
-        gone = [request for request in cloud.asked("describe", attempt["handle"]) if request.said == "Gone"]
-        if not gone or (not cloud.asked("terminate", attempt["handle"]) and len(gone) < 2):
-            yield f"{attempt['machine_name']} is over after {len(ends)} ends asked for and {len(gone)} times gone"
+        cloud, handle = picture.clouds[attempt["provider"]], attempt["handle"]
+        gone = [request.at for request in cloud.asked("describe", handle) if request.said.startswith("Gone")]
+        is_no_surprise = bool(cloud.asked("terminate", handle))
+        if not gone or not (is_no_surprise or max(gone) - min(gone) >= pause or picture.was_set_back):
+            yield f"{handle} was taken for gone after {gone}, and nobody had asked for its end"
 
 
-def _the_known_machine_is_not_forgotten(picture: Picture) -> Iterator[str]:
+def _refused_means_never_made(picture: Picture) -> Iterator[str]:
+    # An order whose outcome nobody knows may have made a machine, whatever the next order was answered.
     for attempt in picture.attempts.values():
-        machine = picture.machine(attempt)
-        if attempt["ended_at"] is None or machine is None or not machine.is_alive:
-            continue
-        cloud = picture.clouds[attempt["provider"]]
-        if not any(request.said == "Gone" for request in cloud.asked("describe", machine.handle)):
-            yield f"{attempt['machine_name']} is over, and {machine.handle} runs though nobody said it was gone"
+        orders = picture.clouds[attempt["provider"]].asked("launch", attempt["machine_name"])
+        if attempt["refused_at"] and any(order.said in ("ok", "UnknownOutcome") for order in orders):
+            yield f"{attempt['machine_name']} counts as never made after {[order.said for order in orders]}"
 
 
 def _all_have_ended(picture: Picture) -> Iterator[str]:
@@ -211,15 +209,20 @@ def _all_told_is_all_spent(picture: Picture) -> Iterator[str]:
             yield f"{job_id} cost {picture.spent(job_id)}, {told[-1]['spent_micro_usd']} was told"
 
 
-def _a_machine_that_ran_was_paid(picture: Picture) -> Iterator[str]:
-    # Only where the provider told no lies about it: it dated start and end, and there was one machine.
-    for attempt in picture.attempts.values():
+def _a_machine_is_booked_as_dated(picture: Picture) -> Iterator[str]:
+    # Where the provider dated start and end, and did not take back what it had said.
+    for (job_id, number), attempt in picture.attempts.items():
         machine = picture.machine(attempt)
-        if machine is None or machine.started_at is None or machine.ended_at is None:
+        if machine is None or machine.started_at is None or machine.costs_until is None or picture.was_set_back:
             continue
-        began = attempt["billing_started_at"]
-        if began is None and machine.ended_at - machine.started_at > timedelta(minutes=1):
-            yield f"{machine.handle} ran {machine.ended_at - machine.started_at} and nothing was booked"
+        said = [request.said for request in picture.clouds[attempt["provider"]].asked("describe", machine.handle)]
+        if not said or said[-1] != "Gone":
+            continue
+        began = max(machine.started_at, attempt["intent_at"])
+        owed = cost_of(machine.costs_until - began, MicroUsd(attempt["price_micro_usd_per_hour"]))
+        booked = picture.balances(job_id)[f"spent:{job_id}/{number}"]
+        if owed != booked:
+            yield f"{machine.handle} ran {machine.costs_until - began} for {owed}, booked are {booked}; it was {said}"
 
 
 ALWAYS: dict[str, Check] = {
@@ -237,7 +240,7 @@ ALWAYS: dict[str, Check] = {
     "an ended attempt holds nothing": _an_ended_attempt_holds_nothing,
     "one attempt at a time": _one_attempt_at_a_time,
     "gone is the provider's word": _gone_is_the_providers_word,
-    "the known machine is not forgotten": _the_known_machine_is_not_forgotten,
+    "refused means never made": _refused_means_never_made,
 }
 
 AT_THE_END: dict[str, Check] = {
@@ -245,5 +248,5 @@ AT_THE_END: dict[str, Check] = {
     "no machine is left": _no_machine_is_left,
     "nothing is held": _nothing_is_held,
     "all told is all spent": _all_told_is_all_spent,
-    "a machine that ran was paid": _a_machine_that_ran_was_paid,
+    "a machine is booked as dated": _a_machine_is_booked_as_dated,
 }

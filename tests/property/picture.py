@@ -1,5 +1,6 @@
 """All that can be seen from outside at one moment: rows, messages, the provider's truth."""
 
+import json
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,9 +20,13 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """`last_look`: when a look at a job last came to its end. `attempts` by job and number, `told` by job."""
+    """`attempts` by job and number, `told` by job.
+
+    `last_look`: when a look at a job last came to its end. `was_set_back`: the clock, at any time in this history.
+    """
 
     now: datetime
+    was_set_back: bool
     jobs: dict[str, Row]
     attempts: dict[tuple[str, int], Row]
     entries: list[Row]
@@ -74,7 +79,5 @@ async def read_rows(connection: asyncpg.Connection) -> dict[str, Any]:
 
 
 def _decoded(payload: str) -> Row:
-    import json
-
     decoded: Row = json.loads(payload)
     return decoded

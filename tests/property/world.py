@@ -15,7 +15,6 @@ from uuid import UUID
 import asyncpg
 import uvloop
 
-from stoker_deployer.settings import DeployerSettings
 from stoker_shared.clock import ManualClock
 from stoker_shared.commands import CancelJob, Command, LaunchJob, PlannedOffer
 from stoker_shared.database import Database
@@ -74,7 +73,7 @@ def prepared_ground(database: TestDatabase, *, seed_file: Path) -> Iterator[Grou
     connected.engine.pool._pre_ping = False
     try:
         clock = ManualClock(START)
-        clouds = {name: Cloud(clock, names_are_unique=False) for name in CLOUDS}
+        clouds = {name: Cloud(clock, names_are_unique=False, exited_machines_cost=name == "south") for name in CLOUDS}
         around = Surroundings(clock, connected, clouds, Peers(clock), settings)
         yield Ground(loop, connected, reader, around, clock, [Replica(around) for _ in range(REPLICAS)])
     finally:
@@ -95,6 +94,7 @@ class World:
         self.inbox: list[Command] = []
         self.stalled: list[tuple[Replica, Work]] = []
         self.diary: list[str] = []
+        self.was_set_back = False
         self._serial = 0
         self._clear(boots_for)
 
@@ -126,6 +126,7 @@ class World:
 
     def pass_time(self, by: timedelta) -> None:
         """The clock moves, for all alike."""
+        self.was_set_back = self.was_set_back or by < timedelta(0)
         self.clock.advance(by)
         for cloud in self.clouds.values():
             cloud.catch_up()
@@ -268,6 +269,7 @@ class World:
             commands=self.commands,
             clouds=self.clouds,
             peers=self.peers,
+            was_set_back=self.was_set_back,
             last_look=self.ground.around.looked,
             settings=self.ground.around.settings,
             **rows,

@@ -28,6 +28,7 @@ class CloudMachine:
     changed_at: datetime | None = None
     is_dumb: bool = False
     """Its pod never says a word."""
+    costs_after_exit: bool = False
 
     @property
     def is_alive(self) -> bool:
@@ -40,12 +41,17 @@ class CloudMachine:
         return self.is_alive and self.started_at is not None and self.exited_at is None
 
     @property
+    def costs_until(self) -> datetime | None:
+        """When it ceased to cost."""
+        return self.exited_at if self.exited_at and not self.costs_after_exit else self.ended_at
+
+    @property
     def state(self) -> MachineState:
         """What an honest provider says."""
         if self.ended_at is not None:
-            return Gone(self.started_at, self.ended_at)
+            return Gone(self.started_at, self.costs_until)
         if self.exited_at is not None:
-            return Exited(self.exit_code, self.started_at, self.exited_at)
+            return Exited(self.exit_code, self.started_at, self.costs_until)
         return Alive(AliveKind.RUNNING if self.started_at else AliveKind.STARTING, self.started_at)
 
 
@@ -67,6 +73,7 @@ class Cloud:
     price_micro_usd_per_hour: int = ONE_USD
     names_are_unique: bool = True
     boots_for: timedelta = timedelta(0)
+    exited_machines_cost: bool = False
     key: str = "hostile-key"
     bill_factor_percent: int | None = 100
     """What the bill says, in percent of what it should be. None: not known yet."""
@@ -137,7 +144,7 @@ class Cloud:
         """Make a machine, whether there is one of that name or not."""
         self._made += 1
         handle = order.name if self.names_are_unique else f"m{self._made}-{order.name}"
-        machine = CloudMachine(order.name, handle, order, created_at=at)
+        machine = CloudMachine(order.name, handle, order, at, costs_after_exit=self.exited_machines_cost)
         self.machines[handle] = machine
         if self.boots_for:
             self.later(self.boots_for, lambda then: self.start(handle, then))
@@ -185,7 +192,7 @@ class Cloud:
         machine = self.machines.get(handle)
         if self.bill_factor_percent is None or machine is None or machine.started_at is None:
             return None
-        until = machine.ended_at or self.clock.now()
+        until = machine.costs_until or self.clock.now()
         honest = cost_of(until - machine.started_at, MicroUsd(self.price_micro_usd_per_hour))
         return MicroUsd(honest * self.bill_factor_percent // 100)
 

@@ -235,4 +235,6 @@ def _as_machine(machine: CloudMachine) -> Machine:
 def _short(result: object) -> str:
     if isinstance(result, list):
         return str(sum(isinstance(found, Machine) and not isinstance(found.state, Gone) for found in result))
+    if isinstance(result, Gone) and result.ended_at is None:
+        return "Gone, undated"
     return type(result).__name__ if isinstance(result, Gone | Exited) else "ok"

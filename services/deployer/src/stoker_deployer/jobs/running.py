@@ -63,7 +63,9 @@ def _pod_succeeded(view: View) -> Step | None:
         return None
     if view.sight.has_artifacts is None:
         # Its machine may cost money for as long as the gateway is away, but not more than the budget.
-        return _budget_exhausted(view) or cannot_ask(view, "the dataset gateway does not tell whether the model is stored")
+        return _budget_exhausted(view) or cannot_ask(
+            view, "the dataset gateway does not tell whether the model is stored"
+        )
     if view.sight.has_artifacts:
         return BeginTermination(EndReason.SUCCESS, said.message)
     if view.snapshot.cancellation:
