@@ -90,7 +90,7 @@ class Histories(RuleBasedStateMachine):
 
     @rule(mishaps=_MISHAPS, which=_ANY, to=_ANY, fate=_FATES, again=st.booleans())
     @precondition(lambda self: self.world.inbox)
-    def deliver(self, mishaps: list[_Mishap], which: int, to: int, fate: Fate | None, again: bool) -> None:
+    def deliver(self, mishaps: list[_Mishap], which: int, to: int, fate: Fate | None, *, again: bool) -> None:
         """The broker delivers a command, perhaps not for the last time."""
         self._happen(mishaps)
         self.world.deliver(which % len(self.world.inbox), to % REPLICAS, fate, again=again)

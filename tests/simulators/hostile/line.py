@@ -1,6 +1,6 @@
-"""The line between one deployer and the world. Each point on it is a place where the deployer may die, stall or be cut.
+"""The line between one deployer and the world. At each point of it the deployer may die, stall or be cut.
 
-Points are passed in a fixed order (before and after each call, each transaction), so that a history can be played again.
+Points are passed in a fixed order (before and after each call, each transaction): a history can be played again.
 """
 
 import asyncio

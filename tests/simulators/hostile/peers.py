@@ -1,6 +1,6 @@
 """Metrics service and dataset gateway as a deployer asks them, and the pods that report to them, on the same clock.
 
-Honest, but they can be away. A pod speaks with the token that it was launched with, and is refused once that is revoked.
+Honest, but they can be away. A pod speaks with the token that it was launched with, until that is revoked.
 """
 
 from collections import defaultdict

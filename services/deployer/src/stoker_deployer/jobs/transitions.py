@@ -80,12 +80,10 @@ def _terminating(view: View) -> Step:
     if view.attempt.handle is None:
         # The outcome of the launch may be unknown: a machine may appear under our name.
         return _record(view) if view.sight.found else _absent_for_certain(view) or _end_attempt(view)
-    if step := billing_began(view):
+    if step := billing_began(view) or _machine_costs_on(view):
         return step
     if isinstance(view.sight.machine, Unknown):
         return cannot_ask(view, view.sight.machine.why)
-    if step := _machine_costs_on(view):
-        return step
     # Gone is believed once somebody has asked for its end; before that it would be a surprise, told once.
     if isinstance(view.sight.machine, Gone) and view.attempt.terminate_calls > 0:
         return _end_attempt(view)
@@ -95,8 +93,8 @@ def _terminating(view: View) -> Step:
 def _machine_costs_on(view: View) -> Step | None:
     # A provider said that it had ended, and says now that it has not.
     machine = view.sight.machine
-    has_ended = isinstance(machine, Gone) or (isinstance(machine, Exited) and machine.ended_at is not None)
-    if view.attempt.billing_ended_at is None or has_ended:
+    is_dated = isinstance(machine, Exited) and machine.ended_at is not None
+    if view.attempt.billing_ended_at is None or is_dated or isinstance(machine, Gone | Unknown):
         return None
     return Wait(timedelta(0), "the machine costs money after all", noted={"billing_ended_at": None})
 
