@@ -14,7 +14,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from tests.property.histories import Histories
 from tests.property.world import Ground
 
-_STEPS = 12
+_STEPS = 10
 
 
 def _play(ground: Ground, *, histories: int) -> None:
