@@ -26,9 +26,9 @@ demo: $(VENV)/.ready ## from nothing to a fine-tuned model through every service
 up: $(VENV)/.ready ## the whole system on this machine, until Ctrl-C
 	$(BIN)/stoker up
 
-test: $(VENV)/.ready ## unit, contract, integration and end-to-end tests on real servers
+test: $(VENV)/.ready ## unit, contract, property, integration and end-to-end tests on real servers
 	@echo "Tests without the marks slow and chaos, $(JOBS) at a time"
-	$(PYTEST) -n $(JOBS) --dist loadfile -m "not slow and not chaos" $(wildcard tests/unit tests/contract tests/integration tests/e2e)
+	$(PYTEST) -n $(JOBS) --dist loadfile -m "not slow and not chaos" $(wildcard tests/unit tests/contract tests/property tests/integration tests/e2e)
 
 test-all: $(VENV)/.ready ## every test, the slow ones and the killing ones too
 	@echo "All tests but those that kill, $(JOBS) at a time; then those that kill, one after the other"

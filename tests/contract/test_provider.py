@@ -22,9 +22,12 @@ from safetensors.numpy import save_file
 from stoker_deployer.providers import Alive, Exited, Gone, MachineOrder, MachineState, Provider, Unknown
 from stoker_deployer.providers.errors import ModelNotFound
 from stoker_deployer.providers.local import LocalProvider
+from stoker_shared.clock import SystemClock
 from stoker_shared.errors import AuthFailed, NoCapacity, ProviderError, RateLimited, UnknownOutcome
 from stoker_shared.identifiers import new_identifier
 from stoker_shared.rpc.deployer import OffersQuery
+from tests.simulators.hostile.cloud import Cloud
+from tests.simulators.hostile.provider import KNOWN_MODEL, HostileProvider
 from tests.simulators.running import RunningSimulator, running_simulator
 from tests.simulators.training_server import KEY
 from tests.support.ports import free_port
@@ -116,7 +119,21 @@ def _wait_until_it_listens(process: "subprocess.Popen[bytes]", port: int, log: P
     raise AssertionError(f"not ready:\n{log.read_text()}")
 
 
-SUBJECTS = {"local, simulated": _simulated, "local, real": _real}
+@contextmanager
+def _hostile(_folder: Path) -> Iterator[Callable[[], Subject]]:
+    # The simulator of the property tests, when it behaves: what it breaks on purpose, it keeps here.
+    cloud = Cloud(SystemClock())
+    nowhere = Cloud(SystemClock(), is_away=True)
+    yield lambda: Subject(
+        provider=HostileProvider(cloud),
+        with_wrong_key=HostileProvider(cloud, key="not-the-key-at-all"),
+        with_nobody_there=HostileProvider(nowhere),
+        known_model=KNOWN_MODEL,
+        end_work=lambda handle: cloud.exit(handle, 2, cloud.clock.now()),
+    )
+
+
+SUBJECTS = {"local, simulated": _simulated, "local, real": _real, "hostile": _hostile}
 
 
 @pytest.fixture(scope="module", params=list(SUBJECTS), ids=list(SUBJECTS))

@@ -30,6 +30,8 @@ from tests.unit.deployer.situations import (
     book_with,
 )
 
+ASKED_TO_END = attempt(terminate_calls=1)
+
 WAITING = [
     Case("the first attempt is due", job(S.QUEUED), Sight(), BeginAttempt),
     Case(
@@ -211,10 +213,26 @@ TERMINATING = [
         has_failed=True,
     ),
     Case(
+        "a machine that was said to be gone is there",
+        job(S.TERMINATING, end_reason=R.CANCELLED_BY_USER),
+        Sight(RUNNING),
+        Wait,
+        attempt(billing_ended_at=ago(seconds=30)),
+        noted={"billing_ended_at": None},
+        after=timedelta(0),
+    ),
+    Case(
+        "gone before anybody asked for its end",
+        job(S.TERMINATING, end_reason=R.CANCELLED_BY_USER),
+        Sight(Gone()),
+        TerminateMachine,
+    ),
+    Case(
         "gone after a success",
         job(S.TERMINATING, end_reason=R.SUCCESS),
         Sight(Gone()),
         EndAttempt,
+        ASKED_TO_END,
         reason=R.SUCCESS,
         status=S.COMPLETED,
     ),
@@ -223,6 +241,7 @@ TERMINATING = [
         job(S.TERMINATING, end_reason=R.MACHINE_LOST),
         Sight(Gone()),
         EndAttempt,
+        ASKED_TO_END,
         reason=R.MACHINE_LOST,
         status=S.QUEUED,
     ),
@@ -231,7 +250,7 @@ TERMINATING = [
         job(S.TERMINATING, end_reason=R.MACHINE_LOST, attempt=3),
         Sight(Gone()),
         EndAttempt,
-        attempt(3),
+        attempt(3, terminate_calls=1),
         reason=R.MACHINE_LOST,
         status=S.FAILED,
     ),
@@ -240,6 +259,7 @@ TERMINATING = [
         job(S.TERMINATING, end_reason=R.OUT_OF_MEMORY),
         Sight(Gone()),
         EndAttempt,
+        ASKED_TO_END,
         reason=R.OUT_OF_MEMORY,
         status=S.FAILED,
     ),
@@ -248,6 +268,7 @@ TERMINATING = [
         job(S.TERMINATING, end_reason=R.MACHINE_LOST),
         Sight(Gone()),
         EndAttempt,
+        ASKED_TO_END,
         about={"is_cancelled": True},
         reason=R.CANCELLED_BY_USER,
         status=S.CANCELLED,

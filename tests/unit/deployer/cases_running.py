@@ -9,7 +9,7 @@ from stoker_deployer.jobs.steps import (
 )
 from stoker_deployer.jobs.view import Sight
 from stoker_deployer.providers import Exited, Gone
-from tests.unit.deployer.rows import NOW, POLICY, ago, attempt, exited, job, report
+from tests.unit.deployer.rows import HOURLY, NOW, POLICY, ago, attempt, exited, job, report
 from tests.unit.deployer.situations import RUNNING, UNKNOWN, WELL, Case, R, S, spoke
 
 WITH_MACHINE = [
@@ -34,6 +34,13 @@ WITH_MACHINE = [
     ),
     Case("the pause grows", job(S.TRAINING, check_failures=3), Sight(RUNNING), Wait, after=timedelta(seconds=16)),
     Case("the pause has an end", job(S.TRAINING, check_failures=99), Sight(RUNNING), Wait, after=timedelta(seconds=30)),
+    Case(
+        "the pause ends before the budget does",  # 628.2 s, of which 600 are spent and 10 are the tick
+        job(S.TRAINING, check_failures=99, budget_micro_usd=HOURLY * 6282 // 36000),
+        Sight(RUNNING),
+        Wait,
+        after=timedelta(seconds=18.198),
+    ),
     Case(
         "cancelled", job(S.TRAINING), WELL, BeginTermination, about={"is_cancelled": True}, reason=R.CANCELLED_BY_USER
     ),
@@ -73,6 +80,20 @@ WITH_MACHINE = [
         Sight(RUNNING, report=exited("success", code=0)),
         Wait,
         has_failed=True,
+    ),
+    Case(
+        "success, the gateway does not tell, and the budget is spent",
+        job(S.SAVING, budget_micro_usd=HOURLY // 6),
+        Sight(RUNNING, report=exited("success", code=0)),
+        BeginTermination,
+        reason=R.BUDGET_EXHAUSTED,
+    ),
+    Case(
+        "the machine has ended, the metrics service does not tell, and the budget is spent",
+        job(S.TRAINING, budget_micro_usd=HOURLY // 6),
+        Sight(Exited(1, ago(minutes=10))),
+        BeginTermination,
+        reason=R.BUDGET_EXHAUSTED,
     ),
     Case(
         "success of a machine that is gone already",

@@ -103,7 +103,7 @@ def test_pauses_between_attempts_grow_to_a_limit() -> None:
     pauses = []
     for number in (1, 2, 3, 12):
         row = job(S.TERMINATING, end_reason=R.MACHINE_LOST, attempt=number, max_attempts=20)
-        step = next_step(view(row, attempt(number), Sight(Gone())))
+        step = next_step(view(row, attempt(number, terminate_calls=1), Sight(Gone())))
         assert isinstance(step, EndAttempt)
         assert step.retry_at is not None
         pauses.append((step.retry_at - NOW).total_seconds())

@@ -32,7 +32,7 @@ REFUSALS: dict[type[ProviderError], EndReason] = {
     InsufficientFunds: EndReason.PROVIDER_FUNDS,
     InvalidRequest: EndReason.PROVIDER_REFUSED,
 }
-"""Answers after which it is certain that no machine was made."""
+"""Answers after which it is certain that this order made no machine."""
 
 
 class Launcher:
@@ -62,7 +62,7 @@ class Launcher:
         except ServiceUnavailable as error:
             return cannot_ask(view, error.detail)
         except RemoteRefusal as error:
-            return BeginTermination(_refused_by(error), error.detail, has_no_machine=True)
+            return BeginTermination(_refused_by(error), error.detail, has_no_machine=view.is_fresh_intent)
         environment = pod_environment(
             view.job.launch,
             attempt=view.attempt.number,
@@ -97,7 +97,8 @@ class Launcher:
         except ProviderError as error:
             logger.warning("launch not confirmed", machine=order.name, code=error.code, reason=error.detail)
             if reason := REFUSALS.get(type(error)):
-                return BeginTermination(reason, error.detail, has_no_machine=True)
+                # An earlier order of this attempt may have made one: then it is looked for.
+                return BeginTermination(reason, error.detail, has_no_machine=view.is_fresh_intent)
             # Unknown is never taken for no: look for the machine by its name.
             return Wait(timedelta(0), error.detail, noted={"absent_since": None})
 

@@ -1,6 +1,7 @@
 """Rules for a job that has a machine, as a table in order of precedence. Each rule is pure and may have no opinion."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from stoker_deployer.jobs.pod_reasons import reason_of
@@ -47,12 +48,24 @@ def cannot_ask(view: View, why: str) -> Wait:
     return Wait(pause, why, noted=missed, has_failed=True)
 
 
+def in_time_for_the_budget(view: View, step: Step) -> Step:
+    """The step, or the same wait cut short: whoever is waited for, the budget is looked at before it is gone."""
+    if not isinstance(step, Wait) or view.price == 0 or view.attempt.billing_started_at is None:
+        return step
+    left = view.job.budget_micro_usd - _spent(view) - cost_of(view.policy.budget_tick, view.price)
+    lasts = timedelta(hours=1) * max(left, 0) / view.price
+    return replace(step, after=min(step.after, max(lasts, view.policy.active_check)))
+
+
 def _pod_succeeded(view: View) -> Step | None:
     said = view.sight.report.exit if view.sight.report else None
     if said is None or reason_of(said) != EndReason.SUCCESS:
         return None
     if view.sight.has_artifacts is None:
-        return cannot_ask(view, "the dataset gateway does not tell whether the model is stored")
+        # Its machine may cost money for as long as the gateway is away, but not more than the budget.
+        return _budget_exhausted(view) or cannot_ask(
+            view, "the dataset gateway does not tell whether the model is stored"
+        )
     if view.sight.has_artifacts:
         return BeginTermination(EndReason.SUCCESS, said.message)
     if view.snapshot.cancellation:
@@ -122,11 +135,15 @@ def _machine_is_back(view: View) -> Step | None:
 def _budget_exhausted(view: View) -> Step | None:
     if view.price == 0 or view.attempt.billing_started_at is None:
         return None
-    book, budget = view.snapshot.book, view.job.budget_micro_usd
-    spent = book.spent - book.spent_by(view.job.attempt) + view.cost
+    spent, budget = _spent(view), view.job.budget_micro_usd
     if spent + cost_of(view.policy.budget_tick, view.price) < budget:
         return None
     return BeginTermination(EndReason.BUDGET_EXHAUSTED, f"{show_usd(spent)} of {show_usd(budget)} are spent.")
+
+
+def _spent(view: View) -> int:
+    book = view.snapshot.book
+    return book.spent - book.spent_by(view.job.attempt) + view.cost
 
 
 def _duration_exceeded(view: View) -> Step | None:
@@ -191,10 +208,11 @@ RUNNING_RULES: tuple[Rule, ...] = (
     _pod_succeeded,
     _cancel_requested,
     _pod_failed,
+    # Before all that waits for somebody's answer.
+    _budget_exhausted,
     _machine_vanished,
     _machine_exited,
     _machine_is_back,
-    _budget_exhausted,
     _duration_exceeded,
     _phase_advanced,
     # From here on it must be known how pod and machine are.

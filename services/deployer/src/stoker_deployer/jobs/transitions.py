@@ -4,7 +4,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from stoker_deployer.jobs.environment import environment_faults
-from stoker_deployer.jobs.running import RUNNING_RULES, billing_began, cannot_ask, first_step
+from stoker_deployer.jobs.running import RUNNING_RULES, billing_began, cannot_ask, first_step, in_time_for_the_budget
 from stoker_deployer.jobs.steps import (
     BeginAttempt,
     BeginTermination,
@@ -17,7 +17,7 @@ from stoker_deployer.jobs.steps import (
     Wait,
 )
 from stoker_deployer.jobs.view import View
-from stoker_deployer.providers import Gone, Machine, Unknown
+from stoker_deployer.providers import Exited, Gone, Machine, Unknown
 from stoker_shared.job_state import EndReason, JobStatus
 from stoker_shared.money import MicroUsd, cost_of, show_usd
 
@@ -80,17 +80,28 @@ def _terminating(view: View) -> Step:
     if view.attempt.handle is None:
         # The outcome of the launch may be unknown: a machine may appear under our name.
         return _record(view) if view.sight.found else _absent_for_certain(view) or _end_attempt(view)
-    if step := billing_began(view):
+    if step := billing_began(view) or _machine_costs_on(view):
         return step
     if isinstance(view.sight.machine, Unknown):
         return cannot_ask(view, view.sight.machine.why)
-    if isinstance(view.sight.machine, Gone):
+    # Gone is believed once somebody has asked for its end; before that it would be a surprise, told once.
+    if isinstance(view.sight.machine, Gone) and view.attempt.terminate_calls > 0:
         return _end_attempt(view)
     return TerminateMachine(after=_terminate_pause(view))
 
 
+def _machine_costs_on(view: View) -> Step | None:
+    # A provider said that it had ended, and says now that it has not.
+    machine = view.sight.machine
+    is_dated = isinstance(machine, Exited) and machine.ended_at is not None
+    if view.attempt.billing_ended_at is None or is_dated or isinstance(machine, Gone | Unknown):
+        return None
+    return Wait(timedelta(0), "the machine costs money after all", noted={"billing_ended_at": None})
+
+
 def _running(view: View) -> Step:
-    return first_step(RUNNING_RULES, view) or Wait(view.policy.active_check, "all is well")
+    step = first_step(RUNNING_RULES, view) or Wait(view.policy.active_check, "all is well")
+    return in_time_for_the_budget(view, step)
 
 
 _RULES: dict[JobStatus, Callable[[View], Step]] = {

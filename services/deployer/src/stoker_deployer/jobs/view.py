@@ -70,7 +70,10 @@ class View:
 
     @property
     def billed_until(self) -> datetime:
-        """Up to when the machine has cost money, as far as is known."""
+        """Up to when the machine has cost money, as far as is known. A date of the provider's own is the best word."""
+        machine = self.sight.machine
+        if isinstance(machine, Exited | Gone) and machine.ended_at is not None:
+            return min(machine.ended_at, self.now)
         return self.attempt.billing_ended_at or self.machine_ended_at or self.now
 
     @property

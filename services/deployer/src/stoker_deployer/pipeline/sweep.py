@@ -43,7 +43,7 @@ class OrphanSweep:
             await self._forget()
 
     async def sweep(self, provider: Provider) -> list[str]:
-        """Terminate what belongs to an attempt that is over or that has another machine. Returns the handles.
+        """Terminate what belongs to an attempt that is over or that has another machine. Returns their handles.
 
         A machine of an attempt we do not know is only reported: it may belong to another installation.
 
@@ -56,12 +56,7 @@ class OrphanSweep:
         async with self._database.transaction() as session:
             attempts = await self._jobs.attempts_by_machine(session, [machine.name for machine in listed])
         orphans = [machine for machine in listed if _is_orphan(machine, attempts.get(machine.name))]
-        for machine in orphans:
-            logger.error(
-                "orphan machine terminated", provider=provider.name, machine=machine.name, handle=machine.handle
-            )
-            await provider.terminate(machine.handle)
-        return [machine.handle for machine in orphans]
+        return [machine.handle for machine in orphans if await _terminated(provider, machine)]
 
     async def _forget(self) -> None:
         try:
@@ -69,6 +64,18 @@ class OrphanSweep:
                 await self._jobs.forget_cancellations(session, before=self._clock.now() - _KEEP_CANCELLATIONS)
         except TransientError as error:
             logger.warning("old cancellations kept", reason=error.detail)
+
+
+async def _terminated(provider: Provider, machine: Machine) -> bool:
+    # One that refuses must not keep the others: it is asked again by the next sweep.
+    about = {"provider": provider.name, "machine": machine.name, "handle": machine.handle}
+    try:
+        await provider.terminate(machine.handle)
+    except ProviderError as error:
+        logger.warning("orphan machine not terminated", **about, reason=error.detail)
+        return False
+    logger.error("orphan machine terminated", **about)
+    return True
 
 
 def _is_ours(machine: Machine) -> bool:
