@@ -28,6 +28,9 @@ from stoker_deployer.pipeline.repository import ClaimRepository
 from stoker_deployer.pipeline.sweep import OrphanSweep
 from stoker_deployer.pipeline.workers import Pace, Pipeline
 from stoker_deployer.providers.configured import configured_providers
+from stoker_deployer.queue import subscribers as queue_subscribers
+from stoker_deployer.queue.answers import QueueAnswers
+from stoker_deployer.queue.slots import Slots
 from stoker_deployer.settings import DeployerSettings
 from stoker_shared.bus import Bus, BusSettings, RpcClient
 from stoker_shared.clock import Clock, SystemClock
@@ -57,7 +60,8 @@ class Deployer:
         rpc, ledger = RpcClient(self.bus), LedgerRepository()
         jobs = JobRepository(ledger)
         claims = ClaimRepository(owner=f"{socket.gethostname()}:{os.getpid()}", lease=settings.lease)
-        applier = Applier(jobs, ledger, max_active_jobs=settings.max_active_jobs)
+        slots = Slots(settings.limits())
+        applier = Applier(jobs, ledger, slots)
         admitter = Admitter(
             rpc,
             job_token_lifetime=settings.job_token_lifetime,
@@ -88,6 +92,7 @@ class Deployer:
         self.sweep = OrphanSweep(self.database, jobs, providers=self.providers, clock=clock)
         job_subscribers.subscribe(self.bus, self.intake, self.pipeline)
         answer_subscribers.subscribe(self.bus, Answers(self.database, jobs, self.providers))
+        queue_subscribers.subscribe(self.bus, QueueAnswers(self.database, slots, clock=clock))
         self.bus.on_reconnect(self.relay.broker_returned)
         self._tasks: list[asyncio.Task[None]] = []
 

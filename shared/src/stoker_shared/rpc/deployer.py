@@ -108,9 +108,33 @@ class MachineLogs(Message):
     next_offset: int
 
 
+class QueueQuery(Message):
+    """Ask where an owner's waiting jobs stand; `job_id` for one of them alone."""
+
+    owner: str
+    job_id: Identifier | None = None
+
+
+class QueuePlace(Message):
+    """A job's place in the line of everybody, 1 for the first. `ahead`: those before it that compete for slots."""
+
+    job_id: Identifier
+    position: int
+    ahead: int
+    reason: str = Field(description="What it waits for")
+
+
+class QueuePlaces(Message):
+    """In order. A job that is not there does not wait. `waiting` counts all jobs, of everybody."""
+
+    waiting: int
+    places: list[QueuePlace]
+
+
 OFFERS = Rpc(SERVICE, "offers", OffersQuery, OfferList, callers=("api",), timeout=timedelta(seconds=15))
 INSPECT_MODEL = Rpc(SERVICE, "inspect_model", InspectModel, ModelFacts, callers=("api",), timeout=timedelta(seconds=30))
 HEALTH = Rpc(SERVICE, "health", HealthQuery, ProvidersHealth, callers=("api",), timeout=timedelta(seconds=15))
 LOGS = Rpc(SERVICE, "logs", MachineLogsQuery, MachineLogs, callers=("api",), timeout=timedelta(seconds=15))
+QUEUE = Rpc(SERVICE, "queue", QueueQuery, QueuePlaces, callers=("api",))
 
-DEPLOYER = (OFFERS, INSPECT_MODEL, HEALTH, LOGS)
+DEPLOYER = (OFFERS, INSPECT_MODEL, HEALTH, LOGS, QUEUE)

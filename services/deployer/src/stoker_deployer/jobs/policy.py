@@ -11,6 +11,7 @@ class Policy:
     active_check: timedelta
     """How long until a job that owns a machine is looked at again."""
     queued_check: timedelta
+    """How long until a job without a slot looks by itself; who may begin is woken before."""
     failed_check_max: timedelta
     """Longest pause after looks that failed; the pause doubles from `active_check`."""
     absence_pause: timedelta
