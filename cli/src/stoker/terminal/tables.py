@@ -51,8 +51,12 @@ def job_table(jobs: Iterable[Job], *, now: datetime) -> Table:
     made = table("job", "name", "status", ">attempt", "on", ">cost", "reason", "created")
     for job in jobs:
         where = " ".join(part for part in (job.provider, job.gpu_type) if part)
-        cost, reason, created = show_usd(job.cost_at(now)), job.reason or "", _moment(job.created_at)
-        made.add_row(job.job_id, escape(job.name), job.status, str(job.attempt), escape(where), cost, reason, created)
+        # While it waits, what it waits for is the news.
+        reason = f"{job.queue.reason} (place {job.queue.position})" if job.queue else job.reason or ""
+        cost, created = show_usd(job.cost_at(now)), _moment(job.created_at)
+        made.add_row(
+            job.job_id, escape(job.name), job.status, str(job.attempt), escape(where), cost, escape(reason), created
+        )
     return made
 
 

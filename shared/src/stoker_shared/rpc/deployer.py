@@ -135,6 +135,6 @@ OFFERS = Rpc(SERVICE, "offers", OffersQuery, OfferList, callers=("api",), timeou
 INSPECT_MODEL = Rpc(SERVICE, "inspect_model", InspectModel, ModelFacts, callers=("api",), timeout=timedelta(seconds=30))
 HEALTH = Rpc(SERVICE, "health", HealthQuery, ProvidersHealth, callers=("api",), timeout=timedelta(seconds=15))
 LOGS = Rpc(SERVICE, "logs", MachineLogsQuery, MachineLogs, callers=("api",), timeout=timedelta(seconds=15))
-QUEUE = Rpc(SERVICE, "queue", QueueQuery, QueuePlaces, callers=("api",))
+QUEUE = Rpc(SERVICE, "queue", QueueQuery, QueuePlaces, callers=("api",), timeout=timedelta(seconds=2))
 
 DEPLOYER = (OFFERS, INSPECT_MODEL, HEALTH, LOGS, QUEUE)
