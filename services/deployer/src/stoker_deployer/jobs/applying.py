@@ -18,6 +18,7 @@ from stoker_deployer.jobs.steps import (
     EndQueued,
     EnterPhase,
     RecordMachine,
+    TellStall,
     Wait,
 )
 from stoker_deployer.jobs.tables import Attempt, machine_name
@@ -33,9 +34,10 @@ from stoker_shared.events import (
     JobRequeued,
     MachineProvisioned,
     ProvisioningStarted,
+    TerminationStalled,
     TerminationStarted,
 )
-from stoker_shared.job_state import JobStatus, may_follow
+from stoker_shared.job_state import EndReason, JobStatus, may_follow
 from stoker_shared.money import cost_of
 from stoker_shared.outbox import enqueue
 
@@ -80,6 +82,7 @@ class Applier:
             EnterPhase: self._enter_phase,
             BeginTermination: self._begin_termination,
             EndAttempt: self._end_attempt,
+            TellStall: self._tell_stall,
             EndQueued: self._end_queued,
         }
 
@@ -174,7 +177,12 @@ class Applier:
     ) -> Applied:
         reason, detail = change.reason, change.detail[:_DETAIL_LENGTH]
         ending = {"end_reason": reason.value, "end_detail": detail}
-        noted: dict[str, Any] = {**ending, "absent_since": None, "exited_since": None}
+        noted: dict[str, Any] = {
+            **ending,
+            "absent_since": None,
+            "exited_since": None,
+            "terminating_since": view.now,
+        }
         if change.has_no_machine:
             noted["refused_at"] = view.now
         if isinstance(view.sight.machine, Gone) and view.attempt.billing_started_at:
@@ -205,6 +213,16 @@ class Applier:
         await self._go(session, view, transition, token=token, has_settled=True)
         await self._slots.end_release(session, now=view.now)
         return Applied(has_ended=is_end)
+
+    async def _tell_stall(self, session: AsyncSession, change: TellStall, view: View, *, token: UUID) -> Applied:
+        values = {"sequence": view.job.sequence + 1}
+        await self._jobs.move(session, view.job, token=token, values=values)
+        noted = {**await self._accrue(session, view, is_due_only=False), "stall_told_at": view.now}
+        await self._note(session, view, noted)
+        after = Aftermath(_changed(view.job, values), _changed(view.attempt, noted), view.snapshot.book, view.now)
+        reason = view.job.reason or EndReason.TRAINER_ERROR
+        await enqueue(session, tell(TerminationStalled, after, reason=reason, detail=change.detail[:_DETAIL_LENGTH]))
+        return Applied()
 
     async def _end_queued(self, session: AsyncSession, change: EndQueued, view: View, *, token: UUID) -> Applied:
         await self._slots.begin_release(session)

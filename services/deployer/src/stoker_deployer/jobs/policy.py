@@ -21,7 +21,7 @@ class Policy:
     heartbeat_timeout: timedelta
     no_progress_timeout: timedelta
     start_timeout: timedelta
-    """From the intent to a machine, and from the machine's start to the first word of its pod."""
+    """From the machine's start to the first word of its pod."""
     retry_delay: timedelta
     retry_delay_max: timedelta
     terminate_retry: timedelta
@@ -31,3 +31,10 @@ class Policy:
     budget_tick: timedelta
     """Money for this much machine time must be left, or the machine is stopped."""
     accrue_every: timedelta
+    provision_timeout: timedelta
+    """From the intent to a machine."""
+    preparing_timeout: timedelta
+    saving_timeout: timedelta
+    terminate_stalled_after: timedelta
+    """A machine that takes longer than this to go is told of, and again each `terminate_stalled_every`."""
+    terminate_stalled_every: timedelta
