@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from stoker_deployer.jobs.policy import Policy
 from stoker_deployer.jobs.steps import BeginTermination, Step, TellStall
 from stoker_deployer.jobs.view import View
 from stoker_deployer.providers import Alive, AliveKind, Unknown
@@ -21,13 +20,15 @@ _S = JobStatus
 class Watchdog:
     """Ends an attempt that has been in one of `statuses` without a sign of life for `patience`.
 
-    `last_sign` is its clock: when the last sign came; None: there is nothing to watch.
+    `last_sign` is its clock: when the last sign came; None: there is nothing to watch. `clock` says it in words.
+    `patience` is the name of its threshold in `Policy` and in the settings.
     """
 
     name: str
     statuses: frozenset[JobStatus]
+    clock: str
     last_sign: Callable[[View], datetime | None]
-    patience: Callable[[Policy], timedelta]
+    patience: str
     reason: EndReason
     detail: Callable[[View], str]
     is_deaf_with_us: bool = True
@@ -38,7 +39,8 @@ class Watchdog:
         if view.job.state not in self.statuses or (since := self.last_sign(view)) is None:
             return None
         since = counted_from(view, since) if self.is_deaf_with_us else since
-        if view.now - since < self.patience(view.policy):
+        patience: timedelta = getattr(view.policy, self.patience)
+        if view.now - since < patience:
             return None
         return BeginTermination(self.reason, self.detail(view))
 
@@ -125,8 +127,9 @@ def _time(moment: datetime | None) -> str:
 STUCK_PROVISIONING = Watchdog(
     "stuck provisioning",
     frozenset({_S.PROVISIONING}),
+    "the intent of the attempt",
     _intent,
-    lambda policy: policy.provision_timeout,
+    "provision_timeout",
     EndReason.START_TIMED_OUT,
     _no_machine,
     is_deaf_with_us=False,
@@ -135,40 +138,45 @@ RUNNING_WATCHDOGS: tuple[Watchdog, ...] = (
     Watchdog(
         "stuck starting",
         frozenset({_S.STARTING}),
+        "the machine began to cost",
         _machine_began,
-        lambda policy: policy.start_timeout,
+        "start_timeout",
         EndReason.START_TIMED_OUT,
         lambda view: f"No word of the pod within {view.policy.start_timeout}.",
     ),
     Watchdog(
         "heartbeat lost",
         frozenset({_S.STARTING, _S.PREPARING, _S.TRAINING, _S.SAVING}),
+        "any report of the pod",
         _heard,
-        lambda policy: policy.heartbeat_timeout,
+        "heartbeat_timeout",
         EndReason.HEARTBEAT_LOST,
         lambda view: f"Last heard of at {_time(_heard(view))}.",
     ),
     Watchdog(
         "stuck preparing",
         frozenset({_S.PREPARING}),
+        "the phase began",
         _phase_entered,
-        lambda policy: policy.preparing_timeout,
+        "preparing_timeout",
         EndReason.NO_PROGRESS,
         _lasts,
     ),
     Watchdog(
         "no progress",
         frozenset({_S.TRAINING}),
+        "the step rose, or training began",
         _step_rose,
-        lambda policy: policy.no_progress_timeout,
+        "no_progress_timeout",
         EndReason.NO_PROGRESS,
         _stands_still,
     ),
     Watchdog(
         "stuck saving",
         frozenset({_S.SAVING}),
+        "the phase began",
         _phase_entered,
-        lambda policy: policy.saving_timeout,
+        "saving_timeout",
         EndReason.NO_PROGRESS,
         _lasts,
     ),
