@@ -101,6 +101,16 @@ def provider_table(providers: Iterable[ProviderHealth]) -> Table:
     return made
 
 
+def unknown_machine_lines(providers: Iterable[ProviderHealth]) -> list[str]:
+    """Machines that bear a name of ours and that no job knows."""
+    return [
+        f"[yellow]{escape(provider.provider)} has a machine {escape(machine.name)} that no job of this installation "
+        f"knows[/], seen since {_moment(machine.first_seen_at)}. It is not touched; if it is nobody's, end it there."
+        for provider in providers
+        for machine in provider.unknown_machines
+    ]
+
+
 def recipe_table(recipes: Iterable[SavedRecipe]) -> Table:
     """Saved recipes, newest first."""
     made = table("recipe", "name", ">version", "method", "model", "created")

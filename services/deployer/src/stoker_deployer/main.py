@@ -89,7 +89,9 @@ class Deployer:
             after_commit=self.relay.wake,
         )
         self.intake = Intake(self.database, jobs, claims, applier, self.reconciler, admitter, clock=clock)
-        self.sweep = OrphanSweep(self.database, jobs, providers=self.providers, clock=clock)
+        self.sweep = OrphanSweep(
+            self.database, jobs, providers=self.providers, clock=clock, pause=settings.absence_pause
+        )
         job_subscribers.subscribe(self.bus, self.intake, self.pipeline)
         answer_subscribers.subscribe(self.bus, Answers(self.database, jobs, self.providers))
         queue_subscribers.subscribe(self.bus, QueueAnswers(self.database, slots, clock=clock))

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from pydantic import Field
+from pydantic import AwareDatetime, Field
 
 from stoker_shared.identifiers import Identifier
 from stoker_shared.messages import Message
@@ -77,6 +77,14 @@ class HealthQuery(Message):
     """Ask whether providers can be used."""
 
 
+class UnknownMachine(Message):
+    """A machine that bears a name of ours, of an attempt that no row knows. Stoker never touches it."""
+
+    name: str
+    handle: str
+    first_seen_at: AwareDatetime
+
+
 class ProviderHealth(Message):
     """One configured provider."""
 
@@ -84,6 +92,7 @@ class ProviderHealth(Message):
     is_usable: bool
     detail: str = ""
     next_step: str = ""
+    unknown_machines: list[UnknownMachine] = Field(default_factory=list)
 
 
 class ProvidersHealth(Message):

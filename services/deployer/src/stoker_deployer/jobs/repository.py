@@ -122,6 +122,10 @@ class JobRepository:
         """Drop wishes for jobs that never came."""
         await session.execute(_FORGET_CANCELLATIONS, params={"before": before})
 
+    async def budget_of(self, session: AsyncSession, job_id: str) -> int | None:
+        """What a job may cost; None for an unknown one."""
+        return (await session.scalars(select(col(Job.budget_micro_usd)).where(col(Job.job_id) == job_id))).first()
+
     async def attempts_by_machine(self, session: AsyncSession, names: Sequence[str]) -> dict[str, Attempt]:
         """The attempts that machines of these names belong to."""
         rows = await session.scalars(select(Attempt).where(col(Attempt.machine_name).in_(names)))
