@@ -60,8 +60,7 @@ class Deployer:
         rpc, ledger = RpcClient(self.bus), LedgerRepository()
         jobs = JobRepository(ledger)
         claims = ClaimRepository(owner=f"{socket.gethostname()}:{os.getpid()}", lease=settings.lease)
-        slots = Slots(settings.limits())
-        applier = Applier(jobs, ledger, slots)
+        applier = Applier(jobs, ledger, slots := Slots(settings.limits()))
         admitter = Admitter(
             rpc,
             job_token_lifetime=settings.job_token_lifetime,

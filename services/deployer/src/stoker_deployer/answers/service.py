@@ -5,9 +5,9 @@ from collections import defaultdict
 from collections.abc import Mapping
 
 from stoker_deployer.jobs.repository import JobRepository
-from stoker_deployer.pipeline.strays import StrayRepository
 from stoker_deployer.providers import Provider
 from stoker_deployer.providers.errors import ProviderNotConfigured
+from stoker_deployer.strays.repository import StrayRepository
 from stoker_shared.database import Database
 from stoker_shared.errors import NotFound, ProviderError, ServiceUnavailable
 from stoker_shared.logging import get_logger

@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 from stoker_deployer.jobs.repository import JobRepository
 from stoker_deployer.jobs.tables import Attempt
 from stoker_deployer.ledger.repository import LedgerRepository
-from stoker_deployer.pipeline.strays import Stray, StrayRepository
 from stoker_deployer.providers import Exited, Gone, Machine, MachineState, Provider, Unknown
+from stoker_deployer.strays.repository import Stray, StrayRepository
 from stoker_shared.clock import Clock
 from stoker_shared.database import Database
 from stoker_shared.errors import ProviderError, TransientError
