@@ -101,6 +101,14 @@ class TerminationStarted(JobEvent):
     detail: str = ""
 
 
+class TerminationStalled(JobEvent):
+    """The machine does not go, or nobody can tell whether it has gone. The job stays; told again each hour."""
+
+    type: Literal["termination_stalled"] = "termination_stalled"
+    reason: EndReason
+    detail: str
+
+
 class JobRequeued(JobEvent):
     """The attempt failed for a reason that another attempt may not meet."""
 
@@ -143,6 +151,7 @@ AnyJobEvent = Annotated[
     | TrainingStarted
     | SavingStarted
     | TerminationStarted
+    | TerminationStalled
     | JobRequeued
     | JobCompleted
     | JobFailed
@@ -180,7 +189,16 @@ class PodExited(PodEvent):
     reason: str
 
 
-AnyPodEvent = Annotated[PodPhaseChanged | PodExited, Field(discriminator="type")]
+class LossTroubled(PodEvent):
+    """The loss of a training grows instead of falling, or is no number any more."""
+
+    type: Literal["loss_troubled"] = "loss_troubled"
+    kind: Literal["diverging", "non_finite"]
+    step: int
+    detail: str
+
+
+AnyPodEvent = Annotated[PodPhaseChanged | PodExited | LossTroubled, Field(discriminator="type")]
 
 
 class DatasetEvent(Event):
@@ -259,12 +277,14 @@ EVENTS: tuple[type[Event], ...] = (
     TrainingStarted,
     SavingStarted,
     TerminationStarted,
+    TerminationStalled,
     JobRequeued,
     JobCompleted,
     JobFailed,
     JobCancelled,
     PodPhaseChanged,
     PodExited,
+    LossTroubled,
     DatasetVersionStored,
     DatasetVersionRejected,
     ArtifactStored,

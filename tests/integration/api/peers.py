@@ -42,6 +42,7 @@ from stoker_shared.rpc.deployer import (
     INSPECT_MODEL,
     LOGS,
     OFFERS,
+    QUEUE,
     HealthQuery,
     InspectModel,
     MachineLogs,
@@ -52,6 +53,9 @@ from stoker_shared.rpc.deployer import (
     OffersQuery,
     ProviderHealth,
     ProvidersHealth,
+    QueuePlace,
+    QueuePlaces,
+    QueueQuery,
 )
 from stoker_shared.rpc.metrics import (
     LINES,
@@ -91,6 +95,7 @@ class Peers:
             ProviderHealth(provider="runpod", is_usable=True),
         ]
     )
+    queue: list[QueuePlace] = field(default_factory=list)
     asked: list[Message] = field(default_factory=list)
     buses: dict[str, Bus] = field(default_factory=dict)
     _stacks: dict[str, AsyncExitStack] = field(default_factory=dict)
@@ -232,7 +237,14 @@ def _register_deployer(peers: Peers, bus: Bus) -> None:
     answer(bus, OFFERS, offers)
     answer(bus, INSPECT_MODEL, inspect_model)
     answer(bus, HEALTH, health)
+
+    async def queue(request: QueueQuery) -> QueuePlaces:
+        peers.asked.append(request)
+        places = [place for place in peers.queue if request.job_id in (None, place.job_id)]
+        return QueuePlaces(waiting=len(peers.queue) + 1, places=places)
+
     answer(bus, LOGS, logs)
+    answer(bus, QUEUE, queue)
 
 
 def _register_metrics(peers: Peers, bus: Bus) -> None:

@@ -14,6 +14,7 @@ from stoker_api.jobs.subscribers import JobReadModel
 from stoker_shared.clock import ManualClock
 from stoker_shared.database import Database
 from stoker_shared.rpc.dataset_gateway import DeleteArtifact
+from stoker_shared.rpc.deployer import QueuePlace, QueueQuery
 from tests.integration.api.conftest import Api, User
 from tests.integration.api.events import a_failure, a_life, a_requeue
 from tests.integration.api.peers import ARTIFACT_ID, Peers, an_artifact
@@ -73,6 +74,23 @@ async def test_an_active_job_shows_its_progress_or_that_nobody_can_tell(user: Us
     assert response.status_code == 200
     assert response.json()["progress"]["is_available"] is False
     assert "metrics" in response.json()["progress"]["detail"]
+
+
+async def test_a_job_that_waits_shows_its_place_and_what_it_waits_for(user: User, peers: Peers) -> None:
+    waiting, beginning = await user.job(), await user.job()
+    peers.queue.append(QueuePlace(job_id=waiting, position=3, ahead=2, reason="user limit 2"))
+    place = {"position": 3, "ahead": 2, "reason": "user limit 2"}
+    assert (await user.http.get(f"/v1/jobs/{waiting}")).json()["queue"] == place
+    listed = {job["job_id"]: job["queue"] for job in (await user.http.get("/v1/jobs")).json()["jobs"]}
+    assert listed == {waiting: place, beginning: None}
+    assert {asked.owner for asked in peers.asked if isinstance(asked, QueueQuery)} == {user.user_id}
+
+
+async def test_while_the_deployer_is_away_a_job_is_shown_without_its_place(user: User, peers: Peers) -> None:
+    job_id = await user.job()
+    await peers.stop("deployer")
+    answer = await user.http.get(f"/v1/jobs/{job_id}")
+    assert (answer.status_code, answer.json()["queue"]) == (200, None)
 
 
 async def test_a_failure_says_why_and_what_to_do(user: User, peers: Peers) -> None:

@@ -101,6 +101,15 @@ WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '
 """
 
 
+@pytest.mark.parametrize(("priority", "status"), [(-10, 201), (10, 201), (11, 422), ("high", 422)])
+async def test_a_launch_may_say_its_priority(user: User, clean_bus: RunningNats, priority: object, status: int) -> None:
+    plan = await user.plan()
+    body = {"plan_id": plan["plan_id"], "plan_hash": plan["plan_hash"], "priority": priority}
+    assert (await user.http.post("/v1/jobs", json=body)).status_code == status
+    if status == 201:
+        assert [command.priority for command in await commands(clean_bus, at_least=1)] == [priority]
+
+
 async def test_without_a_key_every_launch_is_a_new_job(user: User) -> None:
     plan = await user.plan()
     answers = [await user.launch(plan) for _ in range(3)]

@@ -3,20 +3,20 @@
 import asyncio
 from collections import defaultdict
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 from uuid import uuid4
 
 from stoker.stack.standalone import RunningNats
 from stoker_shared.bus import Bus, BusSettings, MessageContext, RpcClient, answer, consume
 from stoker_shared.commands import Command
 from stoker_shared.errors import NotFound
-from stoker_shared.events import AnyJobEvent, JobEvent, PodEvent, PodExited, PodPhaseChanged
+from stoker_shared.events import AnyJobEvent, JobEvent, LossTroubled, PodEvent, PodExited, PodPhaseChanged
 from stoker_shared.identifiers import new_identifier
 from stoker_shared.recipe import DataFormat
 from stoker_shared.rpc import dataset_gateway, metrics
 from stoker_shared.rpc.contract import Empty
 from stoker_shared.rpc.dataset_gateway import ArtifactFacts, ArtifactList, DownloadMinted
-from stoker_shared.rpc.metrics import AttemptReport, ExitFacts, Phase
+from stoker_shared.rpc.metrics import AttemptReport, ExitFacts, LossTrouble, Phase
 
 GONE_DATASET = "dataset-00000000000000ff"
 
@@ -105,6 +105,14 @@ class Peers:
         self.reports[job_id, attempt] = self._report(job_id, attempt, phase=phase)
         if nudges:
             await self._publish("metrics", PodPhaseChanged(**_envelope(job_id, attempt), phase=phase))
+
+    async def trouble(self, job_id: str, kind: Literal["diverging", "non_finite"], *, attempt: int = 1) -> None:
+        """The metrics service finds the loss of an attempt in trouble."""
+        said = LossTrouble(kind=kind, at=datetime.now(UTC), step=7, detail=f"the loss is {kind}")
+        self.reports[job_id, attempt] = self._report(job_id, attempt, loss_trouble=said)
+        await self._publish(
+            "metrics", LossTroubled(**_envelope(job_id, attempt), kind=kind, step=7, detail=said.detail)
+        )
 
     async def exit(self, job_id: str, reason: str, *, code: int = 0, attempt: int = 1, stored: bool = True) -> None:
         """The pod says how it ended; a success has stored its model before."""

@@ -176,15 +176,6 @@ async def test_what_is_given_back_after_a_failure_waits(store: Store) -> None:
     assert (await store.load(again)).check_failures == 1
 
 
-async def test_a_slot_is_for_whoever_waits_longest(store: Store) -> None:
-    older, younger = await store.add(), await store.add()
-    younger.created_at = NOW + timedelta(seconds=1)
-    async with store.database.transaction() as session:
-        assert await store.jobs.has_free_slot(session, older, limit=1, now=NOW)
-        assert not await store.jobs.has_free_slot(session, younger, limit=1, now=NOW)
-        assert await store.jobs.has_free_slot(session, younger, limit=2, now=NOW)
-
-
 async def test_a_posting_is_made_once(store: Store) -> None:
     ledger, job_id = LedgerRepository(), new_identifier("job")
     first, second = Book(job_id, budget=100), Book(job_id, budget=100)

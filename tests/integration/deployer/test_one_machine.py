@@ -4,7 +4,6 @@ import asyncio
 
 import pytest
 
-from stoker_shared.identifiers import new_identifier
 from stoker_shared.job_state import EndReason, JobStatus
 from tests.integration.deployer.world import World, eventually, launch_command
 
@@ -189,21 +188,6 @@ async def test_a_second_launch_that_died_is_looked_for_twice_like_the_first(worl
     # The lease of the dead one runs out before its machine appears: one look is too early.
     await world.start_deployer(ABSENCE_PAUSE="3")
     await _complete(world, job_id, launches=2)
-
-
-async def test_the_sweep_ends_what_belongs_to_an_ended_attempt_and_reports_the_unknown(world: World) -> None:
-    deployer = await world.start_deployer()
-    job_id = (await world.launch()).job_id
-    await world.machine(f"{job_id}-1")
-    await world.cancel(job_id)
-    await world.peers.until_told(job_id, "cancelled")
-    stranger = f"{new_identifier('job')}-1"
-    for name in (f"{job_id}-1", stranger, "somebody-elses"):
-        machine = world.simulator.machines[f"{job_id}-1"].model_copy(update={"name": name, "state": "running"})
-        world.simulator.machines[name] = machine
-    swept = await deployer.sweep.sweep(deployer.providers["local"])
-    assert swept == [f"{job_id}-1"]
-    assert {machine.name for machine in world.simulator.living()} == {stranger, "somebody-elses"}
 
 
 async def test_the_sweep_leaves_living_attempts_alone(world: World) -> None:

@@ -147,6 +147,32 @@ async def test_a_second_attempt_goes_on_counting_the_jobs_events(
     assert await until(both) == [(1, 1), (2, 2)]
 
 
+@pytest.mark.parametrize(
+    ("losses", "kind"),
+    [([1.0] * 5 + [9.0] * 20, "diverging"), ([1.0, None, None, None], "non_finite")],
+)
+async def test_a_loss_in_trouble_is_told_once_and_stands_in_the_report(
+    world: World, token: str, clean_bus: RunningNats, losses: list[float | None], kind: str
+) -> None:
+    await world.post("heartbeat", heartbeat(1, "training"), token)
+    for number, loss in enumerate(losses, start=1):
+        for _ in range(2):
+            await world.post("metrics", points(number, loss=loss), token)
+        # One after the other: the loss is judged in the order in which points are stored.
+        await world.until_rows(f"SELECT * FROM attempt_reports WHERE point_sequence = {number}")
+
+    async def told() -> list[dict[str, object]] | None:
+        found = [event for event in await pod_events(clean_bus) if event["type"] == "loss_troubled"]
+        return found or None
+
+    events = await until(told) or []
+    assert [(event["kind"], event["attempt"]) for event in events] == [(kind, 1)]
+    report = await world.report()
+    assert report.loss_trouble is not None
+    assert (report.loss_trouble.kind, report.loss_trouble.detail) == (kind, events[0]["detail"])
+    assert report.phase_since is not None
+
+
 async def test_what_json_does_not_have_is_stored_as_null(world: World, token: str) -> None:
     values = '{"loss": NaN, "grad_norm": Infinity, "kl": -Infinity, "huge": 1e999, "lr": 0.5, "none": null}'
     body = json.dumps(points(1, values="here")).replace('{"values": "here"}', values)

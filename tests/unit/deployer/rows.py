@@ -35,6 +35,11 @@ POLICY = Policy(
     reservation=timedelta(hours=1),
     budget_tick=timedelta(seconds=10),
     accrue_every=timedelta(seconds=15),
+    provision_timeout=timedelta(minutes=15),
+    preparing_timeout=timedelta(hours=1),
+    saving_timeout=timedelta(hours=2),
+    terminate_stalled_after=timedelta(minutes=10),
+    terminate_stalled_every=timedelta(hours=1),
 )
 
 

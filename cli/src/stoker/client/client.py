@@ -193,8 +193,10 @@ class Client:
 
     # ---- jobs
 
-    def launch(self, plan: Plan | str, *, idempotency_key: str | None = None) -> Job:
+    def launch(self, plan: Plan | str, *, idempotency_key: str | None = None, priority: int = 0) -> Job:
         """Run a plan. The same key never launches twice; without one, this call alone is protected.
+
+        Of jobs that wait, those of higher `priority` (-10 to 10) begin first.
 
         Raises:
             PlanBlocked: the plan has faults.
@@ -206,7 +208,7 @@ class Client:
         return self._post(
             Job,
             "/v1/jobs",
-            {"plan_id": found.plan_id, "plan_hash": found.plan_hash},
+            {"plan_id": found.plan_id, "plan_hash": found.plan_hash, **({"priority": priority} if priority else {})},
             headers={"Idempotency-Key": idempotency_key or uuid.uuid4().hex},
         )
 

@@ -56,6 +56,14 @@ class MachineWord(Answer):
     tokens_per_second: float | None = None
 
 
+class QueuePosition(Answer):
+    """Where a queued job stands among all that wait, 1 for the first, and what it waits for."""
+
+    position: int
+    ahead: int = 0
+    reason: str = ""
+
+
 class Job(Answer):
     """One launched plan. `spent_micro_usd` leaves out what the machine costs since `billing_started_at`."""
 
@@ -76,6 +84,7 @@ class Job(Answer):
     budget_micro_usd: int | None = None
     created_at: AwareDatetime | None = None
     progress: MachineWord | None = None
+    queue: QueuePosition | None = None
 
     @property
     def is_over(self) -> bool:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -13,6 +14,7 @@ from stoker.commands.session import JsonOption, session_of
 from stoker.terminal.figures import show_duration
 from stoker.terminal.screen import print_json, remarks, results
 from stoker.terminal.tables import job_table
+from stoker.terminal.waiting import waits_line
 from stoker.terminal.watching import end_lines, watch
 from stoker_shared.clock import SystemClock
 
@@ -21,18 +23,22 @@ MACHINE_LOG_PAUSE = 1.0
 
 job_app = typer.Typer(no_args_is_help=True, help="One job: show.")
 
+PriorityOption = Annotated[
+    int, typer.Option(min=-10, max=10, help="Of jobs that wait, those of higher priority begin first.")
+]
 JobArgument = Annotated[str, typer.Argument(metavar="JOB", help="Id of a job.")]
 
 
 def launch(
     context: typer.Context,
     plan: Annotated[str, typer.Argument(metavar="PLAN", help="Id of a plan.")],
+    priority: PriorityOption = 0,
     watch_it: Annotated[bool, typer.Option("--watch", help="Follow it to its end.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Run a plan. Money is reserved for one attempt at a time."""
     with session_of(context).client() as client:
-        job = client.launch(plan)
+        job = client.launch(plan, priority=priority)
         if as_json and not watch_it:
             print_json(job)
             return
@@ -71,7 +77,7 @@ def show_job(context: typer.Context, job: JobArgument, as_json: JsonOption = Fal
         return
     console, now = results(), SystemClock().now()
     console.print(job_table([found], now=now))
-    for text in (found.message, found.detail):
+    for text in (found.message, found.detail, waits_line(found)):
         if text:
             console.print(escape(text))
     if found.progress is not None and found.progress.total_steps:
@@ -118,6 +124,7 @@ def deploy(  # noqa: PLR0913 - each parameter is an option of the command
     gpu_type: Annotated[str | None, typer.Option(help="Only this type.")] = None,
     gpu_count: Annotated[int | None, typer.Option(help="How many; 0 for a machine without.")] = None,
     budget: Annotated[str | None, typer.Option(metavar="USD", help="The most that the job may cost.")] = None,
+    priority: PriorityOption = 0,
     watch_it: Annotated[bool, typer.Option("--watch", help="Follow it to its end.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -128,6 +135,7 @@ def deploy(  # noqa: PLR0913 - each parameter is an option of the command
         "gpu_type": gpu_type,
         "gpu_count": gpu_count,
         "budget_limit": budget,
+        "priority": priority or None,
     }
     with session_of(context).client() as client:
         done = client.deploy(provider, **{name: value for name, value in wanted.items() if value is not None})
@@ -144,7 +152,8 @@ def _watch(client: Client, job: Job, *, as_json: bool) -> None:
     # With --json the standard output is for the result alone.
     console = remarks() if as_json else results()
     try:
-        watch(client.follow(job.job_id), job=job, console=console, clock=clock)
+        look = partial(client.job, job.job_id)
+        watch(client.follow(job.job_id), job=job, console=console, clock=clock, look=look)
     except KeyboardInterrupt:
         remarks().print(
             f"\nNot watching any more; {job.job_id} goes on.\n"

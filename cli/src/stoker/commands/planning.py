@@ -11,7 +11,7 @@ from stoker.commands.session import JsonOption, session_of
 from stoker.recipe_options import build_recipe
 from stoker.terminal.plans import print_plan
 from stoker.terminal.screen import print_json, results
-from stoker.terminal.tables import offer_table, provider_table, recipe_table
+from stoker.terminal.tables import offer_table, provider_table, recipe_table, unknown_machine_lines
 from stoker_shared.recipe import Recipe
 
 recipes = typer.Typer(no_args_is_help=True, help="Saved recipes: save, list.")
@@ -138,6 +138,8 @@ def providers(context: typer.Context, as_json: JsonOption = False) -> None:
         print_json(found)
     else:
         results().print(provider_table(found.providers))
+        for line in unknown_machine_lines(found.providers):
+            results().print(line)
 
 
 def _pairs(texts: list[str]) -> dict[str, str]:

@@ -10,6 +10,7 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from alembic.util.exc import CommandError
 
+from stoker.stack.doctor_providers import check_providers
 from stoker.stack.errors import NotReady
 from stoker.stack.findings import Finding, fault, ok, warning
 from stoker.stack.keys import PROBE
@@ -127,4 +128,5 @@ RUNNING_CHECKS: tuple[RunningCheck, ...] = (
     check_database,
     check_object_store,
     check_services,
+    check_providers,
 )

@@ -24,6 +24,7 @@ class Board:
     total_steps: int = 0
     tokens_per_second: float | None = None
     last_line: str = ""
+    queue: str = ""
     _seconds_left: float | None = None
     _told_at: datetime | None = None
 

@@ -51,8 +51,12 @@ def job_table(jobs: Iterable[Job], *, now: datetime) -> Table:
     made = table("job", "name", "status", ">attempt", "on", ">cost", "reason", "created")
     for job in jobs:
         where = " ".join(part for part in (job.provider, job.gpu_type) if part)
-        cost, reason, created = show_usd(job.cost_at(now)), job.reason or "", _moment(job.created_at)
-        made.add_row(job.job_id, escape(job.name), job.status, str(job.attempt), escape(where), cost, reason, created)
+        # While it waits, what it waits for is the news.
+        reason = f"{job.queue.reason} (place {job.queue.position})" if job.queue else job.reason or ""
+        cost, created = show_usd(job.cost_at(now)), _moment(job.created_at)
+        made.add_row(
+            job.job_id, escape(job.name), job.status, str(job.attempt), escape(where), cost, escape(reason), created
+        )
     return made
 
 
@@ -95,6 +99,16 @@ def provider_table(providers: Iterable[ProviderHealth]) -> Table:
         detail, step = escape(provider.detail), escape(provider.next_step)
         made.add_row(escape(provider.provider), _yes(provider.is_usable), detail, step)
     return made
+
+
+def unknown_machine_lines(providers: Iterable[ProviderHealth]) -> list[str]:
+    """Machines that bear a name of ours and that no job knows."""
+    return [
+        f"[yellow]{escape(provider.provider)} has a machine {escape(machine.name)} that no job of this installation "
+        f"knows[/], seen since {_moment(machine.first_seen_at)}. It is not touched; if it is nobody's, end it there."
+        for provider in providers
+        for machine in provider.unknown_machines
+    ]
 
 
 def recipe_table(recipes: Iterable[SavedRecipe]) -> Table:

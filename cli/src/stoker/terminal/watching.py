@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
+from functools import partial
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -14,6 +15,7 @@ from stoker.client.models import Job
 from stoker.client.news import JobNews
 from stoker.terminal.board import Board, Highlight
 from stoker.terminal.figures import show_duration, sparkline
+from stoker.terminal.waiting import waiting_shown
 from stoker_shared.clock import Clock
 from stoker_shared.money import show_usd
 
@@ -21,15 +23,19 @@ PLAIN_EVERY = timedelta(seconds=5)
 _STYLES = {"completed": "bold green", "failed": "bold red", "cancelled": "bold yellow"}
 
 
-def watch(news: Iterable[JobNews], *, job: Job, console: Console, clock: Clock) -> Board:
-    """Show a job until its end and return what was seen of it."""
+def watch(
+    news: Iterable[JobNews], *, job: Job, console: Console, clock: Clock, look: Callable[[], Job] | None = None
+) -> Board:
+    """Show a job until its end and return what was seen of it. `look` asks for the job: where it waits in the queue."""
     board = Board(job)
     if job.progress is not None:
         board.step, board.total_steps = job.progress.step, job.progress.total_steps
-    if console.is_terminal:
-        _watch_live(news, board=board, console=console, clock=clock)
-    else:
-        _watch_plainly(news, board=board, console=console, clock=clock)
+    say = _silent if console.is_terminal else partial(_say_waiting, console, clock)
+    with waiting_shown(board, look or (lambda: job), say):
+        if console.is_terminal:
+            _watch_live(news, board=board, console=console, clock=clock)
+        else:
+            _watch_plainly(news, board=board, console=console, clock=clock)
     return board
 
 
@@ -43,6 +49,14 @@ def end_lines(job: Job, *, now: datetime) -> list[str]:
     if job.advice:
         lines.append(f"Next: {escape(job.advice)}")
     return lines
+
+
+def _silent(_waits: str) -> None:
+    """The live panel draws the board by itself."""
+
+
+def _say_waiting(console: Console, clock: Clock, waits: str) -> None:
+    console.print(f"{clock.now():%H:%M:%S}  queued  {waits}", highlight=False, markup=False)
 
 
 def _watch_live(news: Iterable[JobNews], *, board: Board, console: Console, clock: Clock) -> None:
@@ -95,6 +109,8 @@ class _LivePanel:
         title = Text.assemble((job.job_id, "bold"), "  ", (job.status, _STYLES.get(job.status, "bold cyan")))
         where = " ".join(part for part in (job.provider, job.gpu_type) if part)
         title.append(f"  attempt {job.attempt}{' on ' + where if where else ''}", style="dim")
+        if job.status == "queued" and board.queue:
+            title.append(f"  {board.queue}", style="yellow")
         return Group(title, self._bar(), self._table(now), Text(board.last_line[:200], style="dim", no_wrap=True))
 
     def _bar(self) -> RenderableType:

@@ -26,6 +26,9 @@ from stoker_deployer.pipeline.repository import ClaimRepository
 from stoker_deployer.pipeline.sweep import OrphanSweep
 from stoker_deployer.pipeline.workers import Pace, Pipeline
 from stoker_deployer.providers.configured import configured_providers
+from stoker_deployer.queue import subscribers as queue_subscribers
+from stoker_deployer.queue.answers import QueueAnswers
+from stoker_deployer.queue.slots import Slots
 from stoker_deployer.settings import DeployerSettings
 from stoker_shared.bus import Bus, BusSettings, RpcClient
 from stoker_shared.clock import Clock, SystemClock
@@ -51,7 +54,7 @@ class Deployer:
         rpc, ledger = RpcClient(self.bus), LedgerRepository()
         jobs = JobRepository(ledger)
         claims = ClaimRepository(owner=f"{socket.gethostname()}:{os.getpid()}", lease=settings.lease)
-        applier = Applier(jobs, ledger, max_active_jobs=settings.max_active_jobs)
+        applier = Applier(jobs, ledger, slots := Slots(settings.limits()))
         admitter = Admitter(
             rpc,
             job_token_lifetime=settings.job_token_lifetime,
@@ -79,9 +82,12 @@ class Deployer:
             after_commit=self.relay.wake,
         )
         self.intake = Intake(self.database, jobs, claims, applier, self.reconciler, admitter, clock=clock)
-        self.sweep = OrphanSweep(self.database, jobs, providers=self.providers, clock=clock)
+        self.sweep = OrphanSweep(
+            self.database, jobs, providers=self.providers, clock=clock, pause=settings.absence_pause
+        )
         job_subscribers.subscribe(self.bus, self.intake, self.pipeline)
         answer_subscribers.subscribe(self.bus, Answers(self.database, jobs, self.providers))
+        queue_subscribers.subscribe(self.bus, QueueAnswers(self.database, slots, clock=clock))
         self.bus.on_reconnect(self.relay.broker_returned)
         self._tasks: list[asyncio.Task[None]] = []
 

@@ -1,12 +1,14 @@
 """Settings of the deployer: `STOKER_DEPLOYER_*`. Durations are seconds (`30`) or ISO 8601 (`PT30S`)."""
 
+import json
 from datetime import timedelta
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from stoker_deployer.jobs.policy import Policy
+from stoker_deployer.queue.line import Limits
 from stoker_shared.settings import ServiceSettings
 
 
@@ -38,7 +40,12 @@ class DeployerSettings(ServiceSettings):
     local_timeout: Duration = timedelta(seconds=5)
     local_launch_timeout: Duration = timedelta(seconds=10)
 
-    max_active_jobs: int = Field(default=64, ge=1)
+    max_active_jobs: int = Field(default=64, ge=1, description="Attempts with a machine at once, of everybody")
+    max_active_per_user: int | None = Field(default=None, ge=1)
+    max_active_per_project: int | None = Field(default=None, ge=1)
+    max_active_per_provider: dict[str, Annotated[int, Field(ge=1)]] = Field(
+        default_factory=dict, description='JSON, such as {"local": 4}'
+    )
     workers: int = Field(default=16, ge=1, le=256)
     lease: Duration = timedelta(seconds=30)
     poll_interval: Duration = timedelta(milliseconds=500)
@@ -46,13 +53,18 @@ class DeployerSettings(ServiceSettings):
     stop_grace: Duration = timedelta(seconds=10)
 
     active_check: Duration = timedelta(seconds=2)
-    queued_check: Duration = timedelta(seconds=2)
+    queued_check: Duration = timedelta(seconds=15)
     failed_check_max: Duration = timedelta(seconds=30)
     absence_pause: Duration = timedelta(seconds=5)
     exit_report_grace: Duration = timedelta(seconds=20)
     heartbeat_timeout: Duration = timedelta(seconds=120)
     no_progress_timeout: Duration = timedelta(minutes=30)
     start_timeout: Duration = timedelta(minutes=15)
+    provision_timeout: Duration = timedelta(minutes=15)
+    preparing_timeout: Duration = timedelta(hours=2)
+    saving_timeout: Duration = timedelta(hours=2)
+    terminate_stalled_after: Duration = timedelta(minutes=10)
+    terminate_stalled_every: Duration = timedelta(hours=1)
     retry_delay: Duration = timedelta(seconds=5)
     retry_delay_max: Duration = timedelta(minutes=5)
     terminate_retry: Duration = timedelta(milliseconds=250)
@@ -71,6 +83,20 @@ class DeployerSettings(ServiceSettings):
         if self.local_launch_timeout * 1.5 > self.lease:
             raise ValueError("LEASE must be at least one and a half times LOCAL_LAUNCH_TIMEOUT")
         return self
+
+    @field_validator("max_active_per_provider", mode="before")
+    @classmethod
+    def _from_json(cls, value: object) -> object:
+        return json.loads(value) if isinstance(value, str) else value
+
+    def limits(self) -> Limits:
+        """How many attempts may have machines at once."""
+        return Limits(
+            everyone=self.max_active_jobs,
+            per_user=self.max_active_per_user,
+            per_project=self.max_active_per_project,
+            per_provider=self.max_active_per_provider,
+        )
 
     def policy(self) -> Policy:
         """The thresholds that `next_step` decides by."""

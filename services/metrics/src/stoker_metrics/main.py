@@ -41,7 +41,7 @@ def build(settings: MetricsSettings, *, clock: Clock | None = None) -> FastAPI:
     point_subscribers.register(bus, PointReader(database, attempts=attempts))
     line_subscribers.register(bus, LineReader(database, attempts=attempts))
     Storing(
-        Store(database, clock=clock),
+        Store(database, clock=clock, rules=settings.loss_rules()),
         hearing=hearing,
         wake=relay.wake,
         workers=settings.storing_workers,

@@ -7,6 +7,7 @@ from annotated_types import Gt
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
+from stoker_metrics.storing.loss import LossRules
 from stoker_shared.settings import ServiceSettings
 
 Duration = Annotated[timedelta, Gt(timedelta(0))]
@@ -41,3 +42,12 @@ class MetricsSettings(ServiceSettings):
     storing_patience: Duration = Field(
         default=timedelta(seconds=10), description="How long a batch waits for the database before it goes back"
     )
+    loss_divergence_factor: float = Field(
+        default=2.0, gt=1, description="A smoothed loss so many times its best is diverging"
+    )
+    loss_divergence_points: int = Field(default=20, ge=1, description="if it stays there for so many points")
+    loss_non_finite_points: int = Field(default=2, ge=1, description="NaN or infinite so often in a row ends a job")
+
+    def loss_rules(self) -> LossRules:
+        """When a loss is in trouble."""
+        return LossRules(self.loss_divergence_factor, self.loss_divergence_points, self.loss_non_finite_points)

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from pydantic import Field
+from pydantic import AwareDatetime, Field
 
 from stoker_shared.identifiers import Identifier
 from stoker_shared.messages import Message
@@ -77,6 +77,14 @@ class HealthQuery(Message):
     """Ask whether providers can be used."""
 
 
+class UnknownMachine(Message):
+    """A machine that bears a name of ours, of an attempt that no row knows. Stoker never touches it."""
+
+    name: str
+    handle: str
+    first_seen_at: AwareDatetime
+
+
 class ProviderHealth(Message):
     """One configured provider."""
 
@@ -84,6 +92,7 @@ class ProviderHealth(Message):
     is_usable: bool
     detail: str = ""
     next_step: str = ""
+    unknown_machines: list[UnknownMachine] = Field(default_factory=list)
 
 
 class ProvidersHealth(Message):
@@ -108,9 +117,33 @@ class MachineLogs(Message):
     next_offset: int
 
 
+class QueueQuery(Message):
+    """Ask where an owner's waiting jobs stand; `job_id` for one of them alone."""
+
+    owner: str
+    job_id: Identifier | None = None
+
+
+class QueuePlace(Message):
+    """A job's place in the line of everybody, 1 for the first. `ahead`: those before it that compete for slots."""
+
+    job_id: Identifier
+    position: int
+    ahead: int
+    reason: str = Field(description="What it waits for")
+
+
+class QueuePlaces(Message):
+    """In order. A job that is not there does not wait. `waiting` counts all jobs, of everybody."""
+
+    waiting: int
+    places: list[QueuePlace]
+
+
 OFFERS = Rpc(SERVICE, "offers", OffersQuery, OfferList, callers=("api",), timeout=timedelta(seconds=15))
 INSPECT_MODEL = Rpc(SERVICE, "inspect_model", InspectModel, ModelFacts, callers=("api",), timeout=timedelta(seconds=30))
 HEALTH = Rpc(SERVICE, "health", HealthQuery, ProvidersHealth, callers=("api",), timeout=timedelta(seconds=15))
 LOGS = Rpc(SERVICE, "logs", MachineLogsQuery, MachineLogs, callers=("api",), timeout=timedelta(seconds=15))
+QUEUE = Rpc(SERVICE, "queue", QueueQuery, QueuePlaces, callers=("api",), timeout=timedelta(seconds=2))
 
-DEPLOYER = (OFFERS, INSPECT_MODEL, HEALTH, LOGS)
+DEPLOYER = (OFFERS, INSPECT_MODEL, HEALTH, LOGS, QUEUE)

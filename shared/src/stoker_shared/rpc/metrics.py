@@ -43,12 +43,22 @@ class ExitFacts(Message):
     summary: dict[str, float | None] = Field(default_factory=dict)
 
 
+class LossTrouble(Message):
+    """What is wrong with the loss, since when."""
+
+    kind: Literal["diverging", "non_finite"]
+    at: AwareDatetime
+    step: int
+    detail: str
+
+
 class AttemptReport(Message):
     """The latest word of a pod. All empty if it has not spoken yet."""
 
     job_id: Identifier
     attempt: int
     phase: Phase | None = None
+    phase_since: AwareDatetime | None = None
     last_heard_at: AwareDatetime | None = None
     last_progress_at: AwareDatetime | None = Field(default=None, description="When the step last rose")
     step: int = 0
@@ -56,6 +66,7 @@ class AttemptReport(Message):
     seconds_left: float | None = None
     tokens_per_second: float | None = None
     latest_values: dict[str, float | None] = Field(default_factory=dict)
+    loss_trouble: LossTrouble | None = None
     exit: ExitFacts | None = None
 
 

@@ -14,6 +14,7 @@ class DeployRequest(PlanLimits):
     training_config_id: Identifier
     environment_variables: Environment = Field(default_factory=dict)
     budget_limit: Dollars | None = None
+    priority: int = Field(default=0, ge=-10, le=10, description="Of jobs that wait, higher ones begin first")
 
     def plan_for(self, provider: str) -> NewPlan:
         """The plan that this asks for."""

@@ -34,7 +34,11 @@ class DeployService:
             return plan
         try:
             launched = await self._launches.launch(
-                key_sha256, plan_id=plan.plan_id, plan_hash=plan.plan_hash, idempotency_key=idempotency_key
+                key_sha256,
+                plan_id=plan.plan_id,
+                plan_hash=plan.plan_hash,
+                idempotency_key=idempotency_key,
+                priority=wanted.priority,
             )
         except IdempotencyKeyReused:
             # Another call under this key has launched while we planned: its job is the answer to both.

@@ -43,7 +43,11 @@ async def launch_plan(
 ) -> Job:
     """Launch what was approved under `plan_hash`. Without an `Idempotency-Key` every call is a new job."""
     launched = await parts.launches.launch(
-        key_sha256, plan_id=wanted.plan_id, plan_hash=wanted.plan_hash, idempotency_key=idempotency_key
+        key_sha256,
+        plan_id=wanted.plan_id,
+        plan_hash=wanted.plan_hash,
+        idempotency_key=idempotency_key,
+        priority=wanted.priority,
     )
     if not launched.is_new:
         response.status_code = 200
@@ -58,14 +62,14 @@ async def list_jobs(
     before: Annotated[str | None, Query(max_length=64, description="Only jobs older than this one")] = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
 ) -> JobList:
-    """Your jobs, newest first."""
+    """Your jobs, newest first; those that wait with their place in the queue."""
     jobs = await parts.jobs.newest(account.user_id, status=status, before=before, limit=limit)
     return JobList(jobs=jobs)
 
 
 @router.get("/{job_id}", summary="Get a job", responses=NOT_FOUND)
 async def get_job(job_id: JobPath, account: CurrentAccount, parts: PartsOfRequest) -> Job:
-    """Status, cost until now, reason and advice; with the progress of an active job."""
+    """Status, cost until now, reason and advice; the place in the queue, or the progress of an active job."""
     return await parts.jobs.get_with_progress(account.user_id, job_id)
 
 

@@ -43,6 +43,13 @@ class Launched:
         return self.command is not None
 
 
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    plan: FrozenPlan
+    idempotency_key: str | None
+    priority: int
+
+
 class LaunchService:
     """Launches plans."""
 
@@ -63,7 +70,13 @@ class LaunchService:
         self._rows = JobRepository()
 
     async def launch(
-        self, key_sha256: str, *, plan_id: str, plan_hash: str, idempotency_key: str | None = None
+        self,
+        key_sha256: str,
+        *,
+        plan_id: str,
+        plan_hash: str,
+        idempotency_key: str | None = None,
+        priority: int = 0,
     ) -> Launched:
         """Launch a plan of the key's owner, or find the job that the idempotency key launched before.
 
@@ -80,11 +93,11 @@ class LaunchService:
             if candidate.earlier_job_id is not None:
                 return await self._earlier(session, candidate, plan_id=plan_id)
             self._require_launchable(candidate, plan_id=plan_id, plan_hash=plan_hash)
-            plan = thaw(candidate.frozen)
+            wanted = _Wanted(thaw(candidate.frozen), idempotency_key, priority)
             if self._is_fresh(candidate):
-                launched = await self._store(session, candidate, plan=plan, idempotency_key=idempotency_key)
+                launched = await self._store(session, candidate, wanted)
         if not self._is_fresh(candidate):
-            launched = await self._look_and_store(candidate, plan=plan, idempotency_key=idempotency_key)
+            launched = await self._look_and_store(candidate, wanted)
         if launched.command is not None:
             self._relay.send_first(launched.command)
         return launched
@@ -124,24 +137,20 @@ class LaunchService:
     def _is_fresh(self, candidate: LaunchCandidate) -> bool:
         return self._clock.now() - candidate.checked_at <= self._facts_lifetime
 
-    async def _look_and_store(
-        self, candidate: LaunchCandidate, *, plan: FrozenPlan, idempotency_key: str | None
-    ) -> Launched:
-        changes = await self._freshness.changes(plan)
+    async def _look_and_store(self, candidate: LaunchCandidate, wanted: _Wanted) -> Launched:
+        changes = await self._freshness.changes(wanted.plan)
         if changes:
             raise PlanStale(str(candidate.plan_id), changes=changes)
         async with self._database.transaction() as session:
             await self._rows.mark_checked(session, plan_id=str(candidate.plan_id), now=self._clock.now())
-            return await self._store(session, candidate, plan=plan, idempotency_key=idempotency_key)
+            return await self._store(session, candidate, wanted)
 
-    async def _store(
-        self, session: AsyncSession, candidate: LaunchCandidate, *, plan: FrozenPlan, idempotency_key: str | None
-    ) -> Launched:
+    async def _store(self, session: AsyncSession, candidate: LaunchCandidate, wanted: _Wanted) -> Launched:
         now = self._clock.now()
-        row = _view(candidate, plan=plan, idempotency_key=idempotency_key, now=now)
+        row = _view(candidate, plan=wanted.plan, idempotency_key=wanted.idempotency_key, now=now)
         if not await self._rows.add_launched(session, row):
-            return await self._lost_race(session, candidate, idempotency_key=str(idempotency_key))
-        command = _command(candidate, plan=plan, job_id=row.job_id, now=now)
+            return await self._lost_race(session, candidate, idempotency_key=str(wanted.idempotency_key))
+        command = _command(candidate, wanted, job_id=row.job_id, now=now)
         return Launched(job_of(row, now=now), await self._relay.enqueue_first(session, command))
 
     async def _lost_race(self, session: AsyncSession, candidate: LaunchCandidate, *, idempotency_key: str) -> Launched:
@@ -172,7 +181,8 @@ def _view(candidate: LaunchCandidate, *, plan: FrozenPlan, idempotency_key: str 
     )
 
 
-def _command(candidate: LaunchCandidate, *, plan: FrozenPlan, job_id: str, now: datetime) -> LaunchJob:
+def _command(candidate: LaunchCandidate, wanted: _Wanted, *, job_id: str, now: datetime) -> LaunchJob:
+    plan = wanted.plan
     return LaunchJob(
         event_id=uuid4(),
         occurred_at=now,
@@ -187,6 +197,7 @@ def _command(candidate: LaunchCandidate, *, plan: FrozenPlan, job_id: str, now: 
         budget_micro_usd=plan.budget_micro_usd,
         max_attempts=plan.max_attempts,
         max_duration_seconds=plan.max_duration_seconds,
+        priority=wanted.priority,
         docker_image=plan.docker_image,
         volume_size_gb=plan.volume_size_gb,
         environment=candidate.environment,

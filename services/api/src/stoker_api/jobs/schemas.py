@@ -16,6 +16,7 @@ class LaunchPlan(BaseModel):
 
     plan_id: Identifier
     plan_hash: str = Field(pattern=r"^[0-9a-f]{64}$")
+    priority: int = Field(default=0, ge=-10, le=10, description="Of jobs that wait, higher ones begin first")
 
 
 class Progress(BaseModel):
@@ -30,6 +31,14 @@ class Progress(BaseModel):
     tokens_per_second: float | None = None
     latest_values: dict[str, float | None] = Field(default_factory=dict)
     last_heard_at: AwareDatetime | None = None
+
+
+class QueuePosition(BaseModel):
+    """Where a queued job stands among all that wait, 1 for the first. `ahead`: those before it that compete with it."""
+
+    position: int
+    ahead: int
+    reason: str = Field(description="What it waits for")
 
 
 class Job(BaseModel):
@@ -57,6 +66,9 @@ class Job(BaseModel):
     cancel_requested_at: datetime | None
     created_at: datetime
     updated_at: datetime
+    queue: QueuePosition | None = Field(
+        default=None, description="Of a queued job; null if the deployer cannot be asked or it is just beginning"
+    )
     progress: Progress | None = Field(default=None, description="Of an active job, and only if one job is asked for")
 
 

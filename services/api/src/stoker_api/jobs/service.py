@@ -4,6 +4,7 @@ from datetime import timedelta
 from uuid import uuid4
 
 from stoker_api.errors import JobIsOver
+from stoker_api.jobs.queue import with_queue
 from stoker_api.jobs.repository import JobRepository
 from stoker_api.jobs.schemas import Job, Progress
 from stoker_api.jobs.tables import JobViewRow
@@ -52,6 +53,8 @@ class JobService:
             NotFound: there is none of this owner.
         """
         job = await self.get(owner, job_id)
+        if job.status == JobStatus.QUEUED:
+            return (await with_queue(self._rpc, owner, [job]))[0]
         if job.status not in MACHINE_STATUSES or job.attempt == 0:
             return job
         return job.model_copy(update={"progress": await self._progress(job)})
@@ -60,7 +63,7 @@ class JobService:
         """The newest jobs, older than `before` if it is given."""
         async with self._database.transaction() as session:
             rows = await self._rows.newest(session, owner=owner, status=status, before=before, limit=limit)
-        return [job_of(row, now=self._clock.now()) for row in rows]
+        return await with_queue(self._rpc, owner, [job_of(row, now=self._clock.now()) for row in rows])
 
     async def cancel(self, owner: str, job_id: str) -> Job:
         """Have the job ended and its machine released. Asking twice is asking once.

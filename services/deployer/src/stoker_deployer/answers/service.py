@@ -1,13 +1,16 @@
 """The answers."""
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Mapping
 
 from stoker_deployer.jobs.repository import JobRepository
 from stoker_deployer.providers import Provider
 from stoker_deployer.providers.errors import ProviderNotConfigured
+from stoker_deployer.strays.repository import StrayRepository
 from stoker_shared.database import Database
-from stoker_shared.errors import NotFound, ProviderError
+from stoker_shared.errors import NotFound, ProviderError, ServiceUnavailable
+from stoker_shared.logging import get_logger
 from stoker_shared.rpc.deployer import (
     HealthQuery,
     InspectModel,
@@ -19,7 +22,10 @@ from stoker_shared.rpc.deployer import (
     OffersQuery,
     ProviderFault,
     ProvidersHealth,
+    UnknownMachine,
 )
+
+logger = get_logger(__name__)
 
 
 class Answers:
@@ -29,6 +35,7 @@ class Answers:
         self._database = database
         self._jobs = jobs
         self._providers = providers
+        self._strays = StrayRepository()
 
     async def offers(self, query: OffersQuery) -> OfferList:
         """What can be rented now, cheapest first; a provider that does not answer is named with its fault."""
@@ -43,9 +50,25 @@ class Answers:
         return await self._provider(question.provider).inspect_model(question.name_or_path)
 
     async def health(self, _question: HealthQuery) -> ProvidersHealth:
-        """Whether each configured provider can be used."""
+        """Whether each configured provider can be used, and machines there that bear a name of ours but are unknown."""
         found = await asyncio.gather(*(provider.health() for provider in self._providers.values()))
-        return ProvidersHealth(providers=sorted(found, key=lambda health: health.provider))
+        strays = await self._unknown_machines()
+        told = [health.model_copy(update={"unknown_machines": strays.get(health.provider, [])}) for health in found]
+        return ProvidersHealth(providers=sorted(told, key=lambda health: health.provider))
+
+    async def _unknown_machines(self) -> dict[str, list[UnknownMachine]]:
+        try:
+            async with self._database.transaction() as session:
+                strays = await self._strays.unknown(session)
+        except ServiceUnavailable as error:
+            # Whether providers can be used is told all the same.
+            logger.warning("unknown machines not told", reason=error.detail)
+            return {}
+        machines: dict[str, list[UnknownMachine]] = defaultdict(list)
+        for stray in strays:
+            facts = UnknownMachine(name=stray.name, handle=stray.handle, first_seen_at=stray.first_seen_at)
+            machines[stray.provider].append(facts)
+        return machines
 
     async def logs(self, query: MachineLogsQuery) -> MachineLogs:
         """A piece of a machine's output; empty while there is no machine."""

@@ -18,12 +18,14 @@ from stoker_deployer.jobs.steps import (
     EndQueued,
     EnterPhase,
     RecordMachine,
+    TellStall,
     Wait,
 )
 from stoker_deployer.jobs.tables import Attempt, machine_name
 from stoker_deployer.jobs.view import Snapshot, View
 from stoker_deployer.ledger.repository import LedgerRepository
 from stoker_deployer.providers import Gone
+from stoker_deployer.queue.slots import Slots
 from stoker_shared.events import (
     JobCancelled,
     JobCompleted,
@@ -32,9 +34,10 @@ from stoker_shared.events import (
     JobRequeued,
     MachineProvisioned,
     ProvisioningStarted,
+    TerminationStalled,
     TerminationStarted,
 )
-from stoker_shared.job_state import JobStatus, may_follow
+from stoker_shared.job_state import EndReason, JobStatus, may_follow
 from stoker_shared.money import cost_of
 from stoker_shared.outbox import enqueue
 
@@ -66,12 +69,12 @@ class _Transition:
 
 
 class Applier:
-    """Writes changes. `max_active_jobs` limits how many jobs own machines."""
+    """Writes changes. `slots` decides which jobs may own machines."""
 
-    def __init__(self, jobs: JobRepository, ledger: LedgerRepository, *, max_active_jobs: int) -> None:
+    def __init__(self, jobs: JobRepository, ledger: LedgerRepository, slots: Slots) -> None:
         self._jobs = jobs
         self._ledger = ledger
-        self._max_active_jobs = max_active_jobs
+        self._slots = slots
         self._handlers: dict[type[Change], Callable[..., Awaitable[Applied]]] = {
             Wait: self._wait,
             BeginAttempt: self._begin_attempt,
@@ -79,6 +82,7 @@ class Applier:
             EnterPhase: self._enter_phase,
             BeginTermination: self._begin_termination,
             EndAttempt: self._end_attempt,
+            TellStall: self._tell_stall,
             EndQueued: self._end_queued,
         }
 
@@ -94,7 +98,15 @@ class Applier:
         transition = _Transition(change.status, PHASE_EVENTS[change.status], {}, {}, {})
         return await self._go(session, view, transition, token=token)
 
-    async def _wait(self, session: AsyncSession, change: Wait, view: View, *, token: UUID) -> Applied:
+    async def _wait(
+        self,
+        session: AsyncSession,
+        change: Wait,
+        view: View,
+        *,
+        token: UUID,
+        queue: Mapping[str, Any] | None = None,
+    ) -> Applied:
         is_at_once = change.after <= timedelta(0)
         if is_at_once:
             await self._jobs.move(session, view.job, token=token, values={"check_failures": 0})
@@ -107,14 +119,17 @@ class Applier:
             now=view.now,
             next_check_at=view.now + change.after,
             failures=view.job.check_failures + 1 if change.has_failed else 0,
+            noted=queue or _waits_for(change, view),
         )
         await self._note(session, view, {**change.noted, **await self._accrue(session, view, is_due_only=True)})
         return Applied(released_until=until)
 
     async def _begin_attempt(self, session: AsyncSession, change: BeginAttempt, view: View, *, token: UUID) -> Applied:
-        has_slot = await self._jobs.has_free_slot(session, view.job, limit=self._max_active_jobs, now=view.now)
-        if not has_slot:
-            return await self._wait(session, Wait(view.policy.queued_check, "no free slot"), view, token=token)
+        provider = change.offer.provider
+        obstacle = await self._slots.claim(session, view.job, provider=provider, now=view.now)
+        if obstacle:
+            wait, queue = Wait(view.policy.queued_check, obstacle), {"provider": provider, "waits_for": ""}
+            return await self._wait(session, wait, view, token=token, queue=queue)
         attempt = _intent(change, view)
         book = view.snapshot.book
         values = {
@@ -125,6 +140,8 @@ class Applier:
             "check_failures": 0,
             "end_reason": None,
             "end_detail": "",
+            "provider": provider,
+            "waits_for": "",
         }
         await self._jobs.move(session, view.job, token=token, values=values)
         await self._jobs.add_attempt(session, attempt)
@@ -160,7 +177,12 @@ class Applier:
     ) -> Applied:
         reason, detail = change.reason, change.detail[:_DETAIL_LENGTH]
         ending = {"end_reason": reason.value, "end_detail": detail}
-        noted: dict[str, Any] = {**ending, "absent_since": None, "exited_since": None}
+        noted: dict[str, Any] = {
+            **ending,
+            "absent_since": None,
+            "exited_since": None,
+            "terminating_since": view.now,
+        }
         if change.has_no_machine:
             noted["refused_at"] = view.now
         if isinstance(view.sight.machine, Gone) and view.attempt.billing_started_at:
@@ -170,6 +192,7 @@ class Applier:
         return await self._go(session, view, transition, token=token)
 
     async def _end_attempt(self, session: AsyncSession, change: EndAttempt, view: View, *, token: UUID) -> Applied:
+        await self._slots.begin_release(session)
         is_end = change.retry_at is None
         reason, detail = change.reason, change.detail[:_DETAIL_LENGTH]
         fields: dict[str, Any] = {"reason": reason, "detail": detail}
@@ -178,7 +201,8 @@ class Applier:
             values |= {**_UNLOCKED, "ended_at": view.now, "next_check_at": None}
             event: type[JobEvent] = _END_EVENTS[change.status]
         else:
-            values |= {"next_attempt_at": change.retry_at}
+            # Which provider comes next is known when the job is looked at.
+            values |= {"next_attempt_at": change.retry_at, "provider": None}
             fields["next_attempt_at"] = change.retry_at
             event = JobRequeued
         started = view.attempt.billing_started_at
@@ -187,10 +211,21 @@ class Applier:
         view.snapshot.book.release(view.job.attempt, at=view.now)
         transition = _Transition(change.status, event, values, noted, fields)
         await self._go(session, view, transition, token=token, has_settled=True)
-        await self._jobs.wake_next_queued(session, now=view.now)
+        await self._slots.end_release(session, now=view.now)
         return Applied(has_ended=is_end)
 
+    async def _tell_stall(self, session: AsyncSession, change: TellStall, view: View, *, token: UUID) -> Applied:
+        values = {"sequence": view.job.sequence + 1}
+        await self._jobs.move(session, view.job, token=token, values=values)
+        noted = {**await self._accrue(session, view, is_due_only=False), "stall_told_at": view.now}
+        await self._note(session, view, noted)
+        after = Aftermath(_changed(view.job, values), _changed(view.attempt, noted), view.snapshot.book, view.now)
+        reason = view.job.reason or EndReason.TRAINER_ERROR
+        await enqueue(session, tell(TerminationStalled, after, reason=reason, detail=change.detail[:_DETAIL_LENGTH]))
+        return Applied()
+
     async def _end_queued(self, session: AsyncSession, change: EndQueued, view: View, *, token: UUID) -> Applied:
+        await self._slots.begin_release(session)
         status, detail = change.reason.ending.status, change.detail[:_DETAIL_LENGTH]
         values = {
             **_UNLOCKED,
@@ -201,7 +236,7 @@ class Applier:
         }
         transition = _Transition(status, _END_EVENTS[status], values, {}, {"reason": change.reason, "detail": detail})
         await self._go(session, view, transition, token=token, has_settled=True)
-        await self._jobs.wake_next_queued(session, now=view.now)
+        await self._slots.end_release(session, now=view.now)
         return Applied(has_ended=True)
 
     async def _go(
@@ -244,6 +279,10 @@ class Applier:
             "accrued_at": view.now,
             "billing_ended_at": view.machine_ended_at if ended else attempt.billing_ended_at,
         }
+
+
+def _waits_for(change: Wait, view: View) -> dict[str, Any]:
+    return {"waits_for": change.why[:_DETAIL_LENGTH]} if view.job.state == JobStatus.QUEUED else {}
 
 
 def _intent(change: BeginAttempt, view: View) -> Attempt:

@@ -99,6 +99,8 @@ class Intake:
             max_attempts=command.max_attempts,
             max_duration_seconds=command.max_duration_seconds,
             created_at=now,
+            project=command.project,
+            priority=command.priority,
             status=JobStatus.QUEUED.value,
             sequence=1,
             next_check_at=now,

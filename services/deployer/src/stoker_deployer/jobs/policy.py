@@ -11,6 +11,7 @@ class Policy:
     active_check: timedelta
     """How long until a job that owns a machine is looked at again."""
     queued_check: timedelta
+    """How long until a job without a slot looks by itself; who may begin is woken before."""
     failed_check_max: timedelta
     """Longest pause after looks that failed; the pause doubles from `active_check`."""
     absence_pause: timedelta
@@ -20,7 +21,7 @@ class Policy:
     heartbeat_timeout: timedelta
     no_progress_timeout: timedelta
     start_timeout: timedelta
-    """From the intent to a machine, and from the machine's start to the first word of its pod."""
+    """From the machine's start to the first word of its pod."""
     retry_delay: timedelta
     retry_delay_max: timedelta
     terminate_retry: timedelta
@@ -30,3 +31,10 @@ class Policy:
     budget_tick: timedelta
     """Money for this much machine time must be left, or the machine is stopped."""
     accrue_every: timedelta
+    provision_timeout: timedelta
+    """From the intent to a machine."""
+    preparing_timeout: timedelta
+    saving_timeout: timedelta
+    terminate_stalled_after: timedelta
+    """A machine that takes longer than this to go is told of, and again each `terminate_stalled_every`."""
+    terminate_stalled_every: timedelta

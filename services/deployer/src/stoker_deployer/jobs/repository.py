@@ -15,20 +15,7 @@ from stoker_deployer.jobs.tables import Attempt, Cancellation, Job, Table
 from stoker_deployer.jobs.view import Snapshot
 from stoker_deployer.ledger.repository import LedgerRepository
 from stoker_shared.database import UtcColumn
-from stoker_shared.job_state import MACHINE_STATUSES
 
-# Two replicas that count free slots at once would both take the last one.
-_SERIALISE_SLOTS = text("SELECT pg_advisory_xact_lock(hashtext(current_schema() || ' slots'))")
-_COUNT_AHEAD = text("""
-SELECT count(*) FROM jobs
-WHERE job_id <> :job_id
-  AND (status = ANY(:active) OR (status = 'queued' AND created_at < :created_at
-       AND (next_attempt_at IS NULL OR next_attempt_at <= :now)))
-""")
-_WAKE_NEXT_QUEUED = text("""
-UPDATE jobs SET next_check_at = LEAST(next_check_at, :now) WHERE job_id IN (
-    SELECT job_id FROM jobs WHERE status = 'queued' ORDER BY created_at LIMIT 1 FOR UPDATE SKIP LOCKED)
-""")
 _FORGET_CANCELLATIONS = text("""
 DELETE FROM cancellations c WHERE requested_at < :before AND NOT EXISTS (SELECT 1 FROM jobs WHERE job_id = c.job_id)
 """)
@@ -38,7 +25,6 @@ _JOBS, _ATTEMPTS = _TABLES["jobs"], _TABLES["attempts"]
 _INSERT_JOB = insert(_JOBS).on_conflict_do_nothing().returning(_JOBS.c.job_id)
 _INSERT_ATTEMPT = insert(_ATTEMPTS)
 _INSERT_CANCELLATION = insert(_TABLES["cancellations"]).on_conflict_do_nothing()
-_ACTIVE = [status.value for status in MACHINE_STATUSES]
 
 
 class JobRepository:
@@ -85,16 +71,27 @@ class JobRepository:
         if (await session.execute(statement)).first() is None:
             raise ClaimLost(job.job_id)
 
-    async def release(
-        self, session: AsyncSession, job: Job, *, token: UUID, now: datetime, next_check_at: datetime, failures: int
+    async def release(  # noqa: PLR0913 - a claim's end has this many parts
+        self,
+        session: AsyncSession,
+        job: Job,
+        *,
+        token: UUID,
+        now: datetime,
+        next_check_at: datetime,
+        failures: int,
+        noted: Mapping[str, Any] | None = None,
     ) -> datetime:
         """End a claim. Returns when the job is due: at once if somebody woke it in the meantime.
+
+        `noted` are further columns of the job.
 
         Raises:
             ClaimLost: the claim had ended before.
         """
         due = case((_JOBS.c.wakes > job.wakes, literal(now, UtcColumn)), else_=literal(next_check_at, UtcColumn))
-        values = {"lock_token": None, "lock_owner": None, "lock_expires_at": None, "check_failures": failures}
+        unlocked = {"lock_token": None, "lock_owner": None, "lock_expires_at": None, "check_failures": failures}
+        values = {**unlocked, **(noted or {})}
         statement = _guarded(job, token).values(**values, next_check_at=due).returning(_JOBS.c.next_check_at)
         row = (await session.execute(statement)).first()
         if row is None:
@@ -113,17 +110,6 @@ class JobRepository:
         is_it = and_(_ATTEMPTS.c.job_id == attempt.job_id, _ATTEMPTS.c.number == attempt.number)
         await session.execute(update(_ATTEMPTS).where(is_it).values(**values))
 
-    async def has_free_slot(self, session: AsyncSession, job: Job, *, limit: int, now: datetime) -> bool:
-        """Whether this job may own a machine now: first come, first served. Holds off other replicas until commit."""
-        await session.execute(_SERIALISE_SLOTS)
-        values = {"job_id": job.job_id, "active": _ACTIVE, "created_at": job.created_at, "now": now}
-        ahead = (await session.execute(_COUNT_AHEAD, params=values)).scalar_one()
-        return int(ahead) < limit
-
-    async def wake_next_queued(self, session: AsyncSession, *, now: datetime) -> None:
-        """A slot is free: let the job that waits longest look."""
-        await session.execute(_WAKE_NEXT_QUEUED, params={"now": now})
-
     async def cancel(self, session: AsyncSession, cancellation: Cancellation) -> None:
         """Keep a user's wish; the first one counts."""
         await session.execute(_INSERT_CANCELLATION, params=cancellation.model_dump())
@@ -135,6 +121,10 @@ class JobRepository:
     async def forget_cancellations(self, session: AsyncSession, *, before: datetime) -> None:
         """Drop wishes for jobs that never came."""
         await session.execute(_FORGET_CANCELLATIONS, params={"before": before})
+
+    async def budget_of(self, session: AsyncSession, job_id: str) -> int | None:
+        """What a job may cost; None for an unknown one."""
+        return (await session.scalars(select(col(Job.budget_micro_usd)).where(col(Job.job_id) == job_id))).first()
 
     async def attempts_by_machine(self, session: AsyncSession, names: Sequence[str]) -> dict[str, Attempt]:
         """The attempts that machines of these names belong to."""

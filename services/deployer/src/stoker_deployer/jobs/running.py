@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from stoker_deployer.jobs.pod_reasons import reason_of
 from stoker_deployer.jobs.steps import BeginTermination, EnterPhase, Step, Wait
 from stoker_deployer.jobs.view import View
+from stoker_deployer.jobs.watchdogs import RUNNING_WATCHDOGS, loss_in_trouble
 from stoker_deployer.providers import Alive, AliveKind, Exited, Gone, Unknown
 from stoker_shared.job_state import EndReason, JobStatus
 from stoker_shared.money import cost_of, show_usd
@@ -170,39 +171,6 @@ def _someone_is_silent(view: View) -> Step | None:
     return cannot_ask(view, view.sight.machine.why) if isinstance(view.sight.machine, Unknown) else None
 
 
-def _start_timed_out(view: View) -> Step | None:
-    attempt, machine = view.attempt, view.sight.machine
-    is_queued = isinstance(machine, Alive) and machine.kind == AliveKind.QUEUED
-    if view.job.state != JobStatus.STARTING or is_queued:
-        return None
-    since = attempt.billing_started_at or attempt.launched_at or attempt.intent_at
-    if view.now - _counted_from(view, since) < view.policy.start_timeout:
-        return None
-    return BeginTermination(EndReason.START_TIMED_OUT, f"No word of the pod within {view.policy.start_timeout}.")
-
-
-def _heartbeat_lost(view: View) -> Step | None:
-    heard = view.sight.report.last_heard_at if view.sight.report else None
-    if heard is None or view.now - _counted_from(view, heard) < view.policy.heartbeat_timeout:
-        return None
-    return BeginTermination(EndReason.HEARTBEAT_LOST, f"Last heard of at {heard.isoformat(timespec='seconds')}.")
-
-
-def _no_progress(view: View) -> Step | None:
-    report = view.sight.report
-    if view.job.state != JobStatus.TRAINING or report is None or report.last_progress_at is None:
-        return None
-    if view.now - _counted_from(view, report.last_progress_at) < view.policy.no_progress_timeout:
-        return None
-    moved = report.last_progress_at.isoformat(timespec="seconds")
-    return BeginTermination(EndReason.NO_PROGRESS, f"Step {report.step} since {moved}.")
-
-
-def _counted_from(view: View, moment: datetime) -> datetime:
-    # While the metrics service was away, or nobody of us watched, a pod could not make itself heard.
-    return max(moment, view.watching_since, view.attempt.report_missed_at or moment)
-
-
 RUNNING_RULES: tuple[Rule, ...] = (
     billing_began,
     _pod_succeeded,
@@ -214,10 +182,9 @@ RUNNING_RULES: tuple[Rule, ...] = (
     _machine_exited,
     _machine_is_back,
     _duration_exceeded,
+    loss_in_trouble,
     _phase_advanced,
     # From here on it must be known how pod and machine are.
     _someone_is_silent,
-    _start_timed_out,
-    _heartbeat_lost,
-    _no_progress,
+    *RUNNING_WATCHDOGS,
 )

@@ -80,6 +80,13 @@ class EndAttempt:
 
 
 @dataclass(frozen=True, slots=True)
+class TellStall:
+    """No transition: tell that the machine does not go."""
+
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
 class EndQueued:
     """queued -> an end. No machine was ever asked for since the job was queued."""
 
@@ -90,7 +97,7 @@ class EndQueued:
 Deed = LaunchMachine | TerminateMachine
 """Steps that call the outside world and lead to a change."""
 
-Change = Wait | BeginAttempt | RecordMachine | EnterPhase | BeginTermination | EndAttempt | EndQueued
+Change = Wait | BeginAttempt | RecordMachine | EnterPhase | BeginTermination | EndAttempt | TellStall | EndQueued
 """Steps that are applied in one transaction."""
 
 Step = Deed | Change

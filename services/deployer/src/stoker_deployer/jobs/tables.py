@@ -32,7 +32,11 @@ def _micro_usd() -> Any:
 
 
 class Job(Table, table=True):
-    """One launched plan. `lock_token` fences: only its holder may change the row, except for `wakes`."""
+    """One launched plan. `lock_token` fences: only its holder may change the row, except for `wakes`.
+
+    `provider`: of the present attempt; of a queued job, of the next one as far as is known. `waits_for`: what a queued
+    job waits for beside a slot.
+    """
 
     __tablename__ = "jobs"
 
@@ -43,6 +47,8 @@ class Job(Table, table=True):
     max_attempts: int
     max_duration_seconds: int
     created_at: datetime = _time()
+    project: str = "default"
+    priority: int = 0
 
     status: str
     sequence: int = 0
@@ -51,6 +57,8 @@ class Job(Table, table=True):
     end_detail: str = ""
     next_attempt_at: datetime | None = _time_or_none()
     ended_at: datetime | None = _time_or_none()
+    provider: str | None = None
+    waits_for: str = ""
 
     next_check_at: datetime | None = _time_or_none()
     check_failures: int = 0
@@ -85,7 +93,8 @@ class Attempt(Table, table=True):
 
     `refused_at`: it is certain that no machine was made. `absent_since`: the first look that found no machine.
     `exited_since`: the first look that found the machine ended without a report. `report_missed_at`: the last time
-    that nobody could tell what the pod reported.
+    that nobody could tell what the pod reported. `stall_told_at`: the last time that it was told that the machine does
+    not go.
     """
 
     __tablename__ = "attempts"
@@ -110,6 +119,8 @@ class Attempt(Table, table=True):
     exited_since: datetime | None = _time_or_none()
     report_missed_at: datetime | None = _time_or_none()
     terminate_calls: int = 0
+    terminating_since: datetime | None = _time_or_none()
+    stall_told_at: datetime | None = _time_or_none()
     end_reason: str | None = None
     end_detail: str = ""
     ended_at: datetime | None = _time_or_none()

@@ -17,6 +17,7 @@ from stoker_deployer.jobs.steps import (
     Wait,
 )
 from stoker_deployer.jobs.view import View
+from stoker_deployer.jobs.watchdogs import STUCK_PROVISIONING, termination_stalled
 from stoker_deployer.providers import Exited, Gone, Machine, Unknown
 from stoker_shared.job_state import EndReason, JobStatus
 from stoker_shared.money import MicroUsd, cost_of, show_usd
@@ -69,12 +70,17 @@ def _provisioning(view: View) -> Step:
         return LaunchMachine()
     if view.sight.found:
         return _record(view)
-    if view.now - view.attempt.intent_at >= view.policy.start_timeout:
-        return BeginTermination(EndReason.START_TIMED_OUT, _why_no_machine(view))
+    if step := STUCK_PROVISIONING(view):
+        return step
     return _absent_for_certain(view) or LaunchMachine()
 
 
 def _terminating(view: View) -> Step:
+    is_gone = view.attempt.refused_at is not None or isinstance(view.sight.machine, Gone)
+    return (None if is_gone else termination_stalled(view)) or _release(view)
+
+
+def _release(view: View) -> Step:
     if view.attempt.refused_at:
         return _end_attempt(view)
     if view.attempt.handle is None:
@@ -134,14 +140,6 @@ def _absent_for_certain(view: View) -> Step | None:
         return Wait(pause, "no machine found; looking once more", noted={"absent_since": view.now})
     remaining = since + pause - view.now
     return Wait(remaining, "no machine found; looking once more") if remaining > timedelta(0) else None
-
-
-def _why_no_machine(view: View) -> str:
-    machine = view.sight.machine
-    seen = machine.why if isinstance(machine, Unknown) else "it has none of that name"
-    return (
-        f"No machine {view.attempt.machine_name} within {view.policy.start_timeout}; {view.attempt.provider}: {seen}."
-    )
 
 
 def _terminate_pause(view: View) -> timedelta:

@@ -102,6 +102,13 @@ class Book:
         held, spent = held_account(self.job_id, attempt), spent_account(self.job_id, attempt)
         self._post(EntryKind.ACCRUE, attempt, debit=spent, credit=held, amount=owed, at=at, key=str(total))
 
+    def add_late(self, attempt: int, *, amount: int, at: datetime) -> None:
+        """What an attempt costs after it was settled: a machine turned up that should have been gone."""
+        held, spent = held_account(self.job_id, attempt), spent_account(self.job_id, attempt)
+        key = f"late-{self.spent_by(attempt) + amount}"
+        self._hold(attempt, amount=amount, at=at, key=key)
+        self._post(EntryKind.ACCRUE, attempt, debit=spent, credit=held, amount=amount, at=at, key=key)
+
     def settle(self, attempt: int, *, total: int, at: datetime) -> None:
         """The final cost, higher or lower than what was accrued."""
         difference = total - self.spent_by(attempt)

@@ -3,15 +3,18 @@
 import asyncio
 import re
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from stoker_deployer.jobs.repository import JobRepository
 from stoker_deployer.jobs.tables import Attempt
-from stoker_deployer.providers import Gone, Machine, Provider
+from stoker_deployer.ledger.repository import LedgerRepository
+from stoker_deployer.providers import Exited, Gone, Machine, MachineState, Provider, Unknown
+from stoker_deployer.strays.repository import Stray, StrayRepository
 from stoker_shared.clock import Clock
 from stoker_shared.database import Database
 from stoker_shared.errors import ProviderError, TransientError
 from stoker_shared.logging import get_logger
+from stoker_shared.money import MicroUsd, cost_of
 
 logger = get_logger(__name__)
 
@@ -21,15 +24,24 @@ _KEEP_CANCELLATIONS = timedelta(days=30)
 
 
 class OrphanSweep:
-    """Compares each provider's own list with our rows."""
+    """Compares each provider's own list with our rows. One look is no proof: lists may be stale."""
 
     def __init__(
-        self, database: Database, jobs: JobRepository, *, providers: Mapping[str, Provider], clock: Clock
+        self,
+        database: Database,
+        jobs: JobRepository,
+        *,
+        providers: Mapping[str, Provider],
+        clock: Clock,
+        pause: timedelta = timedelta(seconds=5),
     ) -> None:
         self._database = database
         self._jobs = jobs
         self._providers = providers
         self._clock = clock
+        self._pause = pause
+        self._strays = StrayRepository()
+        self._ledger = LedgerRepository()
 
     async def run(self, *, every: timedelta) -> None:
         """Sweep until cancelled."""
@@ -40,25 +52,78 @@ class OrphanSweep:
                     await self.sweep(provider)
                 except (ProviderError, TransientError) as error:
                     logger.warning("orphans not swept", provider=provider.name, reason=error.detail)
-            await self._forget()
+            await self._forget_cancellations()
 
     async def sweep(self, provider: Provider) -> list[str]:
-        """Terminate what belongs to an attempt that is over or that has another machine. Returns their handles.
+        """Terminate what belongs to an attempt that is over or has another machine, seen twice. Returns the handles.
 
-        A machine of an attempt we do not know is only reported: it may belong to another installation.
+        What a machine has cost after the end of its attempt is booked to its job. A machine of an attempt we do not
+        know is only noted and told by RPC `health`: it may belong to another installation.
 
         Raises:
             ProviderError: the provider cannot be asked.
             ServiceUnavailable: PostgreSQL is away.
         """
         listed = [machine for machine in await provider.list_machines() if _is_ours(machine)]
+        now = self._clock.now()
         # Rows are read after the list: an intent is committed before its machine can appear there.
         async with self._database.transaction() as session:
             attempts = await self._jobs.attempts_by_machine(session, [machine.name for machine in listed])
-        orphans = [machine for machine in listed if _is_orphan(machine, attempts.get(machine.name))]
-        return [machine.handle for machine in orphans if await _terminated(provider, machine)]
+            found = [(machine, machine.name in attempts) for machine in listed if _is_stray(machine, attempts)]
+            await self._strays.see(session, provider.name, found, now=now)
+            strays = await self._strays.listed(session, provider.name)
+        here = {machine.handle for machine, _ in found}
+        ended = []
+        for stray in strays:
+            if stray.handle not in here:
+                await self._look_for_missing(provider, stray)
+            elif not stray.is_known:
+                logger.warning("machine of an unknown attempt", provider=provider.name, machine=stray.name)
+            elif now - stray.first_seen_at >= self._pause and await self._end(provider, stray, attempts[stray.name]):
+                ended.append(stray.handle)
+        return ended
 
-    async def _forget(self) -> None:
+    async def _end(self, provider: Provider, stray: Stray, attempt: Attempt) -> bool:
+        state = await provider.describe(stray.handle)
+        if isinstance(state, Gone):
+            return False  # the list is stale
+        is_ended = await _terminated(provider, stray)
+        if is_ended and not isinstance(state, Unknown):
+            await self._book(stray, attempt, state)
+        return is_ended
+
+    async def _look_for_missing(self, provider: Provider, stray: Stray) -> None:
+        state = await provider.describe(stray.handle)
+        if not isinstance(state, Gone):
+            return
+        async with self._database.transaction() as session:
+            attempt = (await self._jobs.attempts_by_machine(session, [stray.name])).get(stray.name)
+        if attempt is not None and stray.costs_since is not None:
+            await self._book(stray, attempt, state)
+        async with self._database.transaction() as session:
+            await self._strays.forget(session, stray)
+
+    async def _book(self, stray: Stray, attempt: Attempt, state: MachineState) -> None:
+        # While the attempt goes on its ledger is its reconciler's.
+        if attempt.ended_at is None:
+            return
+        async with self._database.transaction() as session:
+            locked = await self._strays.lock(session, stray)
+            budget = await self._jobs.budget_of(session, attempt.job_id)
+            if locked is None or budget is None:
+                return
+            since = locked.costs_since or _costs_since(locked, attempt, state)
+            # A machine that is gone without a word of when: it was last seen then.
+            until = _ended_at(state) or (locked.last_seen_at if isinstance(state, Gone) else self._clock.now())
+            cost = cost_of(max(until - since, timedelta(0)), MicroUsd(attempt.price_micro_usd_per_hour))
+            owed = max(cost - locked.booked_micro_usd, 0)
+            await self._strays.book(session, locked, costs_since=since, booked=locked.booked_micro_usd + owed)
+            if owed:
+                book = await self._ledger.open_book(session, attempt.job_id, budget=budget)
+                book.add_late(attempt.number, amount=owed, at=self._clock.now())
+                await self._ledger.save(session, book)
+
+    async def _forget_cancellations(self) -> None:
         try:
             async with self._database.transaction() as session:
                 await self._jobs.forget_cancellations(session, before=self._clock.now() - _KEEP_CANCELLATIONS)
@@ -78,12 +143,35 @@ async def _terminated(provider: Provider, machine: Machine) -> bool:
     return True
 
 
+async def _terminated(provider: Provider, stray: Stray) -> bool:
+    # One that refuses must not keep the others: it is asked again by the next sweep.
+    about = {"provider": provider.name, "machine": stray.name, "handle": stray.handle}
+    try:
+        await provider.terminate(stray.handle)
+    except ProviderError as error:
+        logger.warning("orphan machine not terminated", **about, reason=error.detail)
+        return False
+    logger.error("orphan machine terminated", **about)
+    return True
+
+
 def _is_ours(machine: Machine) -> bool:
     return bool(OUR_NAME.match(machine.name)) and not isinstance(machine.state, Gone)
 
 
-def _is_orphan(machine: Machine, attempt: Attempt | None) -> bool:
-    if attempt is None:
-        logger.warning("machine of an unknown attempt", machine=machine.name, handle=machine.handle)
-        return False
-    return attempt.ended_at is not None or (attempt.handle is not None and attempt.handle != machine.handle)
+def _is_stray(machine: Machine, attempts: Mapping[str, Attempt]) -> bool:
+    attempt = attempts.get(machine.name)
+    if attempt is None or attempt.ended_at is not None:
+        return True
+    return attempt.handle is not None and attempt.handle != machine.handle
+
+
+def _costs_since(stray: Stray, attempt: Attempt, state: MachineState) -> datetime:
+    started = getattr(state, "started_at", None) or stray.first_seen_at
+    # What the attempt has paid for this very machine is not paid twice.
+    is_its_own = attempt.handle in (None, stray.handle)
+    return max(started, attempt.billing_ended_at or started) if is_its_own else started
+
+
+def _ended_at(state: MachineState) -> datetime | None:
+    return state.ended_at if isinstance(state, Exited | Gone) else None

@@ -5,8 +5,9 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
+from stoker_metrics.storing.loss import LossRules, LossState, judge
 from stoker_metrics.storing.schemas import Received
-from stoker_shared.rpc.metrics import Exit, ExitFacts, Heartbeat, MetricsBatch, Phase
+from stoker_shared.rpc.metrics import Exit, ExitFacts, Heartbeat, LossTrouble, MetricsBatch, Phase, Point
 
 PHASE_ORDER: tuple[Phase, ...] = ("preparing", "training", "saving")
 
@@ -26,6 +27,9 @@ class Progress:
     point_sequence: int = 0
     latest_values: dict[str, float | None] = field(default_factory=dict)
     exit_facts: ExitFacts | None = None
+    phase_since: datetime | None = None
+    loss_state: LossState = field(default_factory=LossState)
+    loss_trouble: LossTrouble | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +46,14 @@ class Exited:
     facts: ExitFacts
 
 
-Fact = PhaseEntered | Exited
+Fact = PhaseEntered | Exited | LossTrouble
 
 
-def advance(known: Progress, received: Received) -> tuple[Progress, list[Fact]]:
+def advance(known: Progress, received: Received, rules: LossRules | None = None) -> tuple[Progress, list[Fact]]:
     """What is known after a report, and what is worth telling."""
     heard = replace(known, last_heard_at=_later(known.last_heard_at, received.received_at))
+    if isinstance(received.message, MetricsBatch):
+        return _after_points(heard, received.message, received.received_at, rules or LossRules())
     rule = _RULES.get(type(received.message))
     return rule(heard, received.message, received.received_at) if rule else (heard, [])
 
@@ -65,20 +71,31 @@ def _after_heartbeat(known: Progress, heartbeat: Heartbeat, _at: datetime) -> tu
         )
     if known.phase is not None and PHASE_ORDER.index(heartbeat.phase) <= PHASE_ORDER.index(known.phase):
         return moved, []
-    return replace(moved, phase=heartbeat.phase), [PhaseEntered(heartbeat.phase)]
+    since = _later(known.phase_since, heartbeat.received_at)
+    return replace(moved, phase=heartbeat.phase, phase_since=since), [PhaseEntered(heartbeat.phase)]
 
 
-def _after_points(known: Progress, batch: MetricsBatch, at: datetime) -> tuple[Progress, list[Fact]]:
+def _after_points(known: Progress, batch: MetricsBatch, at: datetime, rules: LossRules) -> tuple[Progress, list[Fact]]:
+    had_trouble = known.loss_trouble
     for point in sorted(batch.points, key=lambda point: point.sequence):
         is_newer = point.sequence > known.point_sequence
         # A value that is told rarely, like an evaluation, stays until it is told again.
+        if is_newer:
+            known = _judged(known, point, rules)
         values = known.latest_values | point.values if is_newer else point.values | known.latest_values
         known = replace(
             _stepped(known, point.step, at),
             latest_values=values,
             point_sequence=max(known.point_sequence, point.sequence),
         )
-    return known, []
+    return known, [known.loss_trouble] if known.loss_trouble and not had_trouble else []
+
+
+def _judged(known: Progress, point: Point, rules: LossRules) -> Progress:
+    if known.loss_trouble is not None:
+        return known
+    state, trouble = judge(known.loss_state, point, rules)
+    return replace(known, loss_state=state, loss_trouble=trouble)
 
 
 def _after_exit(known: Progress, message: Exit, _at: datetime) -> tuple[Progress, list[Fact]]:
@@ -89,7 +106,6 @@ def _after_exit(known: Progress, message: Exit, _at: datetime) -> tuple[Progress
 
 _RULES: dict[type, Callable[[Progress, Any, datetime], tuple[Progress, list[Fact]]]] = {
     Heartbeat: _after_heartbeat,
-    MetricsBatch: _after_points,
     Exit: _after_exit,
 }
 

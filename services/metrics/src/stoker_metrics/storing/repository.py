@@ -2,18 +2,20 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from stoker_metrics.storing.loss import LossState
 from stoker_metrics.storing.progress import Progress
 from stoker_metrics.storing.schemas import AttemptKey
-from stoker_shared.rpc.metrics import Alert, ExitFacts
+from stoker_shared.rpc.metrics import Alert, ExitFacts, LossTrouble
 
 # In order of the key, so that two batches of replicas cannot wait for each other in a circle.
 _LOCK = text("""
 SELECT job_id, attempt, phase, last_heard_at, last_progress_at, step, heartbeat_sequence, total_steps, seconds_left,
-       tokens_per_second, point_sequence, latest_values, exit_facts
+       tokens_per_second, point_sequence, latest_values, exit_facts, phase_since, loss_state, loss_trouble
 FROM attempt_reports
 WHERE (job_id, attempt) IN (SELECT * FROM unnest(CAST(:job_ids AS text[]), CAST(:attempts AS int[])))
 ORDER BY job_id, attempt
@@ -24,7 +26,8 @@ UPDATE attempt_reports
 SET phase = :phase, last_heard_at = :last_heard_at, last_progress_at = :last_progress_at, step = :step,
     heartbeat_sequence = :heartbeat_sequence, total_steps = :total_steps, seconds_left = :seconds_left,
     tokens_per_second = :tokens_per_second, point_sequence = :point_sequence,
-    latest_values = CAST(:latest_values AS jsonb), exit_facts = CAST(:exit_facts AS jsonb)
+    latest_values = CAST(:latest_values AS jsonb), exit_facts = CAST(:exit_facts AS jsonb),
+    phase_since = :phase_since, loss_state = CAST(:loss_state AS jsonb), loss_trouble = CAST(:loss_trouble AS jsonb)
 WHERE job_id = :job_id AND attempt = :attempt
 """)
 _ALERTS = text("""
@@ -81,20 +84,27 @@ class StoringRepository:
 
 
 def _progress(row: dict[str, object]) -> Progress:
-    facts = row.pop("exit_facts")
-    return Progress(**row, exit_facts=None if facts is None else ExitFacts.model_validate(facts))  # type: ignore[arg-type]
+    facts, trouble, state = row.pop("exit_facts"), row.pop("loss_trouble"), row.pop("loss_state")
+    return Progress(
+        **row,  # type: ignore[arg-type]
+        exit_facts=None if facts is None else ExitFacts.model_validate(facts),
+        loss_trouble=None if trouble is None else LossTrouble.model_validate(trouble),
+        loss_state=LossState(**state),  # type: ignore[arg-type]
+    )
 
 
 def _columns(key: AttemptKey, progress: Progress) -> dict[str, object]:
     job_id, attempt = key
     plain = {name: getattr(progress, name) for name in Progress.__slots__}
-    facts = progress.exit_facts
+    facts, trouble = progress.exit_facts, progress.loss_trouble
     return {
         **plain,
         "job_id": job_id,
         "attempt": attempt,
         "latest_values": json.dumps(progress.latest_values),
         "exit_facts": None if facts is None else facts.model_dump_json(),
+        "loss_state": json.dumps(asdict(progress.loss_state)),
+        "loss_trouble": None if trouble is None else trouble.model_dump_json(),
     }
 
 

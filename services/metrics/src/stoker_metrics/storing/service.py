@@ -8,21 +8,23 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from stoker_metrics.errors import AttemptUnknown
 from stoker_metrics.lines.repository import LineRepository
 from stoker_metrics.points.repository import PointRepository
+from stoker_metrics.storing.loss import LossRules
 from stoker_metrics.storing.progress import Fact, PhaseEntered, Progress, advance
 from stoker_metrics.storing.repository import StoringRepository
 from stoker_metrics.storing.schemas import AttemptKey, Received
 from stoker_shared.clock import Clock
 from stoker_shared.database import Database
-from stoker_shared.events import PodEvent, PodExited, PodPhaseChanged
+from stoker_shared.events import LossTroubled, PodEvent, PodExited, PodPhaseChanged
 from stoker_shared.outbox import enqueue
-from stoker_shared.rpc.metrics import Alert, Exit, Heartbeat, LogBatch, MetricsBatch
+from stoker_shared.rpc.metrics import Alert, Exit, Heartbeat, LogBatch, LossTrouble, MetricsBatch
 
 
 class Store:
     """Stores what pods reported. The same message again changes nothing."""
 
-    def __init__(self, database: Database, *, clock: Clock) -> None:
+    def __init__(self, database: Database, *, clock: Clock, rules: LossRules | None = None) -> None:
         self._database = database
+        self._loss_rules = rules or LossRules()
         self._clock = clock
         self._rows = StoringRepository()
         self._points = PointRepository()
@@ -55,7 +57,7 @@ class Store:
         moved = dict(known)
         facts: list[tuple[AttemptKey, Fact]] = []
         for received in sorted(batch, key=_order):
-            moved[received.key], new = advance(moved[received.key], received)
+            moved[received.key], new = advance(moved[received.key], received, self._loss_rules)
             facts += [(received.key, fact) for fact in new]
         await self._rows.move(session, {key: progress for key, progress in moved.items() if progress != known[key]})
         # In order of the job, as all locks here.
@@ -74,10 +76,14 @@ class Store:
         }
         if isinstance(fact, PhaseEntered):
             return PodPhaseChanged(**envelope, phase=fact.phase)
+        if isinstance(fact, LossTrouble):
+            return LossTroubled(**envelope, kind=fact.kind, step=fact.step, detail=fact.detail)
         return PodExited(**envelope, exit_code=fact.facts.exit_code, reason=fact.facts.reason)
 
 
 def _order(received: Received) -> tuple[bool, int]:
-    """Heartbeats in their order, the exit last; the other kinds do not depend on order."""
+    """Heartbeats and points in their order, the exit last; the other kinds do not depend on order."""
     message = received.message
+    if isinstance(message, MetricsBatch):
+        return False, min((point.sequence for point in message.points), default=0)
     return isinstance(message, Exit), message.sequence if isinstance(message, Heartbeat) else 0
