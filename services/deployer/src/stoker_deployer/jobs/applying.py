@@ -9,6 +9,7 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from stoker_deployer.jobs.announcing import PHASE_EVENTS, Aftermath, tell
+from stoker_deployer.jobs.covering import WAITS_FOR_BUDGET
 from stoker_deployer.jobs.repository import JobRepository
 from stoker_deployer.jobs.steps import (
     BeginAttempt,
@@ -35,7 +36,7 @@ from stoker_shared.events import (
     TerminationStarted,
 )
 from stoker_shared.job_state import JobStatus, may_follow
-from stoker_shared.money import cost_of
+from stoker_shared.money import MicroUsd, cost_of
 from stoker_shared.outbox import enqueue
 
 _END_EVENTS: dict[JobStatus, type[JobEvent]] = {
@@ -115,8 +116,13 @@ class Applier:
         has_slot = await self._jobs.has_free_slot(session, view.job, limit=self._max_active_jobs, now=view.now)
         if not has_slot:
             return await self._wait(session, Wait(view.policy.queued_check, "no free slot"), view, token=token)
-        attempt = _intent(change, view)
         book = view.snapshot.book
+        await self._ledger.lock(session, book, at=view.now)
+        if change.least and book.free < change.least:
+            wait = Wait(view.policy.queued_check, f"{WAITS_FOR_BUDGET}: another job took it")
+            return await self._wait(session, wait, view, token=token)
+        reservation = MicroUsd(max(min(change.reservation, book.free), 0))
+        attempt = _intent(change, view)
         values = {
             "status": JobStatus.PROVISIONING.value,
             "sequence": view.job.sequence + 1,
@@ -128,7 +134,7 @@ class Applier:
         }
         await self._jobs.move(session, view.job, token=token, values=values)
         await self._jobs.add_attempt(session, attempt)
-        book.reserve(change.number, amount=change.reservation, at=view.now)
+        book.reserve(change.number, amount=reservation, at=view.now)
         await self._ledger.save(session, book)
         begun = replace(view.snapshot, job=_changed(view.job, values), attempt=attempt)
         told = tell(
@@ -137,7 +143,7 @@ class Applier:
             provider=attempt.provider,
             gpu_type=attempt.gpu_type,
             gpu_count=attempt.gpu_count,
-            reserved_micro_usd=change.reservation,
+            reserved_micro_usd=reservation,
         )
         await enqueue(session, told)
         return Applied(fresh=begun)
@@ -237,6 +243,8 @@ class Applier:
         if is_due_only and view.now - last < view.policy.accrue_every:
             return {}
         top_up = cost_of(view.policy.reservation, view.price)
+        if view.snapshot.book.lacks(attempt.number, total=view.cost):
+            await self._ledger.lock(session, view.snapshot.book, at=view.now)
         view.snapshot.book.accrue(attempt.number, total=view.cost, at=view.now, top_up=top_up)
         await self._ledger.save(session, view.snapshot.book)
         ended = getattr(view.sight.machine, "ended_at", None)

@@ -12,7 +12,6 @@ from stoker_deployer.jobs.steps import LaunchMachine, TerminateMachine
 from stoker_deployer.jobs.tables import Cancellation, Job
 from stoker_deployer.jobs.transitions import next_step
 from stoker_deployer.jobs.view import Snapshot
-from stoker_deployer.ledger.book import Book
 from stoker_deployer.pipeline.claims import Claim
 from stoker_deployer.pipeline.repository import ClaimRepository
 from stoker_shared.clock import Clock
@@ -67,7 +66,7 @@ class Intake:
                 job=job,
                 attempt=None,
                 cancellation=await self._jobs.cancellation(session, command.job_id),
-                book=Book(command.job_id, budget=command.budget_micro_usd),
+                book=await self._jobs.open_book(session, job),
             )
             await enqueue(session, tell(JobQueued, Aftermath(job, None, snapshot.book, now)))
             step = next_step(view := self._reconciler.view(snapshot))

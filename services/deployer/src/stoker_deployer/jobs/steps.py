@@ -30,6 +30,8 @@ class BeginAttempt:
     number: int
     offer: PlannedOffer
     reservation: MicroUsd
+    least: MicroUsd
+    """If the budgets have less than this by then, the attempt does not begin."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,6 +70,11 @@ class Job(Table, table=True):
         return EndReason(self.end_reason) if self.end_reason else None
 
     @property
+    def project_name(self) -> str:
+        """Whose budget it counts against, besides the owner's."""
+        return str(self.command.get("project") or "default")
+
+    @property
     def launch(self) -> LaunchJob:
         """The command as it arrived."""
         return LaunchJob.model_validate(self.command)
@@ -85,7 +90,8 @@ class Attempt(Table, table=True):
 
     `refused_at`: it is certain that no machine was made. `absent_since`: the first look that found no machine.
     `exited_since`: the first look that found the machine ended without a report. `report_missed_at`: the last time
-    that nobody could tell what the pod reported.
+    that nobody could tell what the pod reported. `landing_since`: when the trainer was ordered to land, for
+    `landing_why`. `bill_state` is a `BillState`; `bill_ask_at`: when the provider is asked (again) what it bills.
     """
 
     __tablename__ = "attempts"
@@ -113,6 +119,12 @@ class Attempt(Table, table=True):
     end_reason: str | None = None
     end_detail: str = ""
     ended_at: datetime | None = _time_or_none()
+
+    landing_since: datetime | None = _time_or_none()
+    landing_why: str | None = None
+    bill_state: str = ""
+    bill_ask_at: datetime | None = _time_or_none()
+    billed_micro_usd: int | None = Field(default=None, sa_type=BigInteger)
 
 
 class Cancellation(Table, table=True):

@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
+from stoker_deployer.jobs.covering import begin_covered
 from stoker_deployer.jobs.environment import environment_faults
 from stoker_deployer.jobs.running import RUNNING_RULES, billing_began, cannot_ask, first_step
 from stoker_deployer.jobs.steps import (
-    BeginAttempt,
     BeginTermination,
     EndAttempt,
     EndQueued,
@@ -19,7 +19,6 @@ from stoker_deployer.jobs.steps import (
 from stoker_deployer.jobs.view import View
 from stoker_deployer.providers import Gone, Machine, Unknown
 from stoker_shared.job_state import EndReason, JobStatus
-from stoker_shared.money import MicroUsd, cost_of, show_usd
 
 
 def next_step(view: View) -> Step:
@@ -50,16 +49,7 @@ def _begin_attempt(view: View) -> Step:
         return EndQueued(
             EndReason.PROVIDER_REFUSED, f"Provider {offer.provider!r} is not configured (configured: {configured})."
         )
-    price, left = MicroUsd(offer.price_micro_usd_per_hour), view.snapshot.book.budget_left
-    tick = cost_of(view.policy.budget_tick, price)
-    if left < tick:
-        return EndQueued(
-            EndReason.BUDGET_NOT_COVERED,
-            f"{show_usd(left)} of {show_usd(view.job.budget_micro_usd)} are left; attempt {number} needs at least "
-            f"{show_usd(tick)} at {show_usd(price)} per hour.",
-        )
-    wanted = max(tick, cost_of(view.policy.reservation, price))
-    return BeginAttempt(number, offer, MicroUsd(min(left, wanted)))
+    return begin_covered(view, offer, number=number)
 
 
 def _provisioning(view: View) -> Step:
