@@ -35,6 +35,8 @@ POLICY = Policy(
     reservation=timedelta(hours=1),
     budget_tick=timedelta(seconds=10),
     accrue_every=timedelta(seconds=15),
+    landing_default=timedelta(minutes=5),
+    landing_safety=1.5,
 )
 
 

@@ -10,9 +10,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from stoker_deployer.jobs.announcing import PHASE_EVENTS, Aftermath, tell
 from stoker_deployer.jobs.covering import WAITS_FOR_BUDGET
+from stoker_deployer.jobs.landing import reserve_ahead
 from stoker_deployer.jobs.repository import JobRepository
 from stoker_deployer.jobs.steps import (
     BeginAttempt,
+    BeginLanding,
     BeginTermination,
     Change,
     EndAttempt,
@@ -31,6 +33,7 @@ from stoker_shared.events import (
     JobEvent,
     JobFailed,
     JobRequeued,
+    LandingStarted,
     MachineProvisioned,
     ProvisioningStarted,
     TerminationStarted,
@@ -78,6 +81,7 @@ class Applier:
             BeginAttempt: self._begin_attempt,
             RecordMachine: self._record_machine,
             EnterPhase: self._enter_phase,
+            BeginLanding: self._begin_landing,
             BeginTermination: self._begin_termination,
             EndAttempt: self._end_attempt,
             EndQueued: self._end_queued,
@@ -93,6 +97,12 @@ class Applier:
 
     async def _enter_phase(self, session: AsyncSession, change: EnterPhase, view: View, *, token: UUID) -> Applied:
         transition = _Transition(change.status, PHASE_EVENTS[change.status], {}, {}, {})
+        return await self._go(session, view, transition, token=token)
+
+    async def _begin_landing(self, session: AsyncSession, change: BeginLanding, view: View, *, token: UUID) -> Applied:
+        noted = {"landing_since": view.now, "landing_why": change.why}
+        fields = {"why": change.why, "deadline": change.deadline, "detail": change.detail[:_DETAIL_LENGTH]}
+        transition = _Transition(view.job.state, LandingStarted, {}, noted, fields)
         return await self._go(session, view, transition, token=token)
 
     async def _wait(self, session: AsyncSession, change: Wait, view: View, *, token: UUID) -> Applied:
@@ -213,7 +223,7 @@ class Applier:
     async def _go(
         self, session: AsyncSession, view: View, transition: _Transition, *, token: UUID, has_settled: bool = False
     ) -> Applied:
-        if not may_follow(view.job.state, transition.status):
+        if transition.status != view.job.state and not may_follow(view.job.state, transition.status):
             raise ValueError(f"{view.job.job_id} cannot go from {view.job.status} to {transition.status}")
         values = {
             "status": transition.status.value,
@@ -243,10 +253,12 @@ class Applier:
         if is_due_only and view.now - last < view.policy.accrue_every:
             return {}
         top_up = cost_of(view.policy.reservation, view.price)
-        if view.snapshot.book.lacks(attempt.number, total=view.cost):
-            await self._ledger.lock(session, view.snapshot.book, at=view.now)
-        view.snapshot.book.accrue(attempt.number, total=view.cost, at=view.now, top_up=top_up)
-        await self._ledger.save(session, view.snapshot.book)
+        book, ahead = view.snapshot.book, reserve_ahead(view)
+        if book.lacks(attempt.number, total=view.cost + ahead):
+            await self._ledger.lock(session, book, at=view.now)
+        book.accrue(attempt.number, total=view.cost, at=view.now, top_up=top_up)
+        book.top_up(attempt.number, least=ahead, wanted=max(top_up, ahead), at=view.now)
+        await self._ledger.save(session, book)
         ended = getattr(view.sight.machine, "ended_at", None)
         return {
             "accrued_at": view.now,

@@ -30,3 +30,7 @@ class Policy:
     budget_tick: timedelta
     """Money for this much machine time must be left, or the machine is stopped."""
     accrue_every: timedelta
+    landing_default: timedelta
+    """What landing takes until it was measured; never more than a quarter of the machine time that the budget buys."""
+    landing_safety: float
+    """The measured time is taken so many times."""

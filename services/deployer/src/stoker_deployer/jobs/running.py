@@ -3,12 +3,18 @@
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
+from stoker_deployer.jobs.landing import (
+    LANDED,
+    budget_exhausted,
+    duration_exceeded,
+    end_of_landing,
+    landing_due,
+)
 from stoker_deployer.jobs.pod_reasons import reason_of
 from stoker_deployer.jobs.steps import BeginTermination, EnterPhase, Step, Wait
 from stoker_deployer.jobs.view import View
 from stoker_deployer.providers import Alive, AliveKind, Exited, Gone, Unknown
 from stoker_shared.job_state import EndReason, JobStatus
-from stoker_shared.money import cost_of, show_usd
 from stoker_shared.rpc.metrics import Phase
 
 Rule = Callable[[View], Step | None]
@@ -58,6 +64,19 @@ def _pod_succeeded(view: View) -> Step | None:
     if view.snapshot.cancellation:
         return None
     return BeginTermination(EndReason.ARTIFACTS_MISSING, f"The gateway has no file of attempt {view.job.attempt}.")
+
+
+def _pod_landed(view: View) -> Step | None:
+    said = view.sight.report.exit if view.sight.report else None
+    # A pod cannot claim to have landed by itself.
+    if said is None or said.reason != LANDED or view.attempt.landing_why is None:
+        return None
+    if view.sight.has_artifacts is None:
+        return cannot_ask(view, "the dataset gateway does not tell whether the model is stored")
+    if view.snapshot.cancellation and not view.sight.has_artifacts:
+        return None
+    stored = said.message if view.sight.has_artifacts else f"Nothing is stored: {said.message}"
+    return BeginTermination(end_of_landing(view.attempt.landing_why, has_stored=view.sight.has_artifacts), stored)
 
 
 def _cancel_requested(view: View) -> Step | None:
@@ -119,26 +138,6 @@ def _machine_is_back(view: View) -> Step | None:
     return Wait(timedelta(0), "the machine is there after all", noted=forgotten)
 
 
-def _budget_exhausted(view: View) -> Step | None:
-    if view.price == 0 or view.attempt.billing_started_at is None:
-        return None
-    book, budget = view.snapshot.book, view.job.budget_micro_usd
-    spent = book.spent - book.spent_by(view.job.attempt) + view.cost
-    if spent + cost_of(view.policy.budget_tick, view.price) < budget:
-        return None
-    return BeginTermination(EndReason.BUDGET_EXHAUSTED, f"{show_usd(spent)} of {show_usd(budget)} are spent.")
-
-
-def _duration_exceeded(view: View) -> Step | None:
-    started = view.attempt.billing_started_at
-    if started is None:
-        return None
-    ran, limit = view.snapshot.ran_before + (view.now - started), timedelta(seconds=view.job.max_duration_seconds)
-    if ran < limit:
-        return None
-    return BeginTermination(EndReason.MAX_DURATION_REACHED, f"The machine ran {ran}, allowed are {limit}.")
-
-
 def _phase_advanced(view: View) -> Step | None:
     phase = view.sight.report.phase if view.sight.report else None
     if phase is None:
@@ -173,7 +172,8 @@ def _heartbeat_lost(view: View) -> Step | None:
 
 def _no_progress(view: View) -> Step | None:
     report = view.sight.report
-    if view.job.state != JobStatus.TRAINING or report is None or report.last_progress_at is None:
+    is_training = view.job.state == JobStatus.TRAINING and view.attempt.landing_since is None
+    if not is_training or report is None or report.last_progress_at is None:
         return None
     if view.now - _counted_from(view, report.last_progress_at) < view.policy.no_progress_timeout:
         return None
@@ -189,13 +189,15 @@ def _counted_from(view: View, moment: datetime) -> datetime:
 RUNNING_RULES: tuple[Rule, ...] = (
     billing_began,
     _pod_succeeded,
+    _pod_landed,
     _cancel_requested,
     _pod_failed,
     _machine_vanished,
     _machine_exited,
     _machine_is_back,
-    _budget_exhausted,
-    _duration_exceeded,
+    budget_exhausted,
+    duration_exceeded,
+    landing_due,
     _phase_advanced,
     # From here on it must be known how pod and machine are.
     _someone_is_silent,

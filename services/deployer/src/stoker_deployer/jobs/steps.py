@@ -3,12 +3,15 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 from stoker_deployer.providers import Machine
 from stoker_shared.commands import PlannedOffer
 from stoker_shared.job_state import EndReason, JobStatus
 from stoker_shared.money import MicroUsd
+
+LandingWhy = Literal["budget", "duration"]
+"""What runs out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,24 @@ class EnterPhase:
 
 
 @dataclass(frozen=True, slots=True)
+class OrderLanding:
+    """Have the trainer told to store what it has and to stop before the deadline."""
+
+    why: LandingWhy
+    deadline: datetime
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class BeginLanding:
+    """The order to land stands: no other status, but an event, and the attempt ends with another reason."""
+
+    why: LandingWhy
+    deadline: datetime
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class BeginTermination:
     """-> terminating: the attempt is over; the reason stands from here on."""
 
@@ -89,10 +110,10 @@ class EndQueued:
     detail: str = ""
 
 
-Deed = LaunchMachine | TerminateMachine
+Deed = LaunchMachine | TerminateMachine | OrderLanding
 """Steps that call the outside world and lead to a change."""
 
-Change = Wait | BeginAttempt | RecordMachine | EnterPhase | BeginTermination | EndAttempt | EndQueued
+Change = Wait | BeginAttempt | RecordMachine | EnterPhase | BeginLanding | BeginTermination | EndAttempt | EndQueued
 """Steps that are applied in one transaction."""
 
 Step = Deed | Change

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 
 from stoker_deployer.jobs.covering import begin_covered
 from stoker_deployer.jobs.environment import environment_faults
+from stoker_deployer.jobs.landing import end_of_landing, look_in_time
 from stoker_deployer.jobs.running import RUNNING_RULES, billing_began, cannot_ask, first_step
 from stoker_deployer.jobs.steps import (
     BeginTermination,
@@ -80,7 +81,8 @@ def _terminating(view: View) -> Step:
 
 
 def _running(view: View) -> Step:
-    return first_step(RUNNING_RULES, view) or Wait(view.policy.active_check, "all is well")
+    step = first_step(RUNNING_RULES, view) or Wait(view.policy.active_check, "all is well")
+    return look_in_time(view, step) if isinstance(step, Wait) else step
 
 
 _RULES: dict[JobStatus, Callable[[View], Step]] = {
@@ -138,6 +140,11 @@ def _end_attempt(view: View) -> EndAttempt:
         return EndAttempt(reason.ending.status, reason, detail)
     if view.snapshot.cancellation:
         return EndAttempt(JobStatus.CANCELLED, EndReason.CANCELLED_BY_USER, view.snapshot.cancellation.why)
+    if view.attempt.landing_why:
+        # What was left was for landing; another attempt would only land again.
+        return EndAttempt(
+            JobStatus.FAILED, end_of_landing(view.attempt.landing_why, has_stored=False), f"While landing: {detail}"
+        )
     if job.attempt >= job.max_attempts:
         return EndAttempt(
             reason.ending.status, reason, f"{detail} Attempt {job.attempt} of {job.max_attempts}.".strip()

@@ -138,6 +138,17 @@ class Book:
         held, spent = held_account(self.job_id, attempt), spent_account(self.job_id, attempt)
         self._post(EntryKind.ACCRUE, attempt, debit=spent, credit=held, amount=owed, at=at, key=str(total))
 
+    def top_up(self, attempt: int, *, least: int, wanted: int, at: datetime) -> None:
+        """If less than `least` is reserved, reserve up to `wanted`, as far as the budgets above have it.
+
+        Others draw from these too: a reservation that is used up before it is renewed would find nothing left.
+        """
+        held = self.held_by(attempt)
+        amount = min(wanted - held, self.free)
+        if self.free_above is None or held >= least or amount <= 0:
+            return
+        self._hold(attempt, amount=amount, at=at, key=f"after-{held + self.spent_by(attempt)}")
+
     def settle(self, attempt: int, *, total: int, at: datetime) -> None:
         """The final cost by our own clock, higher or lower than what was accrued."""
         difference = total - self.spent_by(attempt)
