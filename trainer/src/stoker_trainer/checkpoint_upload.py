@@ -28,11 +28,11 @@ class CheckpointUploader:
     """Takes saved checkpoints and sends them, one after the other, in a thread of its own.
 
     Of those that wait only the newest is sent. `folder` is where they are kept meanwhile, on the disk of the
-    checkpoints, so that the trainer may delete its own copy. `keep` is how many stay at the gateway. `on_stored` is told
-    how many seconds each took.
+    checkpoints, so that the trainer may delete its own copy. `keep` is how many stay at the gateway. `on_stored` is
+    told how many seconds each took.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - wiring
         self,
         gateway: ArtifactGateway,
         *,

@@ -23,7 +23,9 @@ from stoker_deployer.jobs.launching import Launcher
 from stoker_deployer.jobs.looking import Observer
 from stoker_deployer.jobs.reconcile import Hands, Reconciler
 from stoker_deployer.jobs.repository import JobRepository
+from stoker_deployer.ledger.budgets import Budgets
 from stoker_deployer.ledger.repository import LedgerRepository
+from stoker_deployer.ledger.settling import Settlement, SettlingPace
 from stoker_deployer.pipeline.repository import ClaimRepository
 from stoker_deployer.pipeline.sweep import OrphanSweep
 from stoker_deployer.pipeline.workers import Pace, Pipeline
@@ -86,8 +88,18 @@ class Deployer:
         )
         self.intake = Intake(self.database, jobs, claims, applier, self.reconciler, admitter, clock=clock)
         self.sweep = OrphanSweep(self.database, jobs, providers=self.providers, clock=clock)
+        self.settlement = Settlement(
+            self.database,
+            jobs,
+            ledger,
+            providers=self.providers,
+            clock=clock,
+            pace=SettlingPace(settings.bill_ask_every, settings.settle_for),
+            after_commit=self.relay.wake,
+        )
         job_subscribers.subscribe(self.bus, self.intake, self.pipeline)
-        answer_subscribers.subscribe(self.bus, Answers(self.database, jobs, self.providers))
+        budgets = Budgets(self.database, ledger, clock=clock)
+        answer_subscribers.subscribe(self.bus, Answers(self.database, jobs, self.providers), budgets)
         self.bus.on_reconnect(self.relay.broker_returned)
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -97,6 +109,7 @@ class Deployer:
         self._tasks = [
             asyncio.create_task(self.relay.run(), name="relay"),
             asyncio.create_task(self.pipeline.run(), name="pipeline"),
+            asyncio.create_task(self.settlement.run(), name="settlement of bills"),
             asyncio.create_task(self.sweep.run(every=self.settings.orphan_sweep_interval), name="orphan sweep"),
         ]
         for task in self._tasks:

@@ -161,7 +161,10 @@ class Applier:
     async def _record_machine(
         self, session: AsyncSession, change: RecordMachine, view: View, *, token: UUID
     ) -> Applied:
-        kept = {"handle": change.machine.handle, "launched_at": view.now, "absent_since": None}
+        kept: dict[str, Any] = {"handle": change.machine.handle, "launched_at": view.now, "absent_since": None}
+        if change.machine.price_micro_usd_per_hour is not None:
+            # What the provider asks counts, not what it offered when the plan was made.
+            kept["price_micro_usd_per_hour"] = change.machine.price_micro_usd_per_hour
         if view.job.state == JobStatus.TERMINATING:
             # The machine of a launch whose outcome was unknown has turned up: it is terminated next.
             await self._jobs.move(session, view.job, token=token, values={"check_failures": 0})
@@ -198,7 +201,9 @@ class Applier:
             fields["next_attempt_at"] = change.retry_at
             event = JobRequeued
         started = view.attempt.billing_started_at
-        noted = {"ended_at": view.now, "billing_ended_at": view.billed_until if started else None}
+        noted: dict[str, Any] = {"ended_at": view.now, "billing_ended_at": view.billed_until if started else None}
+        if change.is_billed:
+            noted |= {"bill_state": "open", "bill_ask_at": view.now}
         view.snapshot.book.settle(view.job.attempt, total=view.cost, at=view.now)
         view.snapshot.book.release(view.job.attempt, at=view.now)
         transition = _Transition(change.status, event, values, noted, fields)

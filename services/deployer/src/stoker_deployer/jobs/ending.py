@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 
 from stoker_deployer.jobs.landing import look_in_time
 from stoker_deployer.jobs.running import cannot_ask
@@ -15,7 +16,7 @@ from stoker_deployer.jobs.steps import (
     Wait,
 )
 from stoker_deployer.jobs.view import View
-from stoker_deployer.providers import Provider
+from stoker_deployer.providers import Bills, Provider
 from stoker_shared.bus import RpcClient
 from stoker_shared.errors import ProviderError, RemoteRefusal, ServiceUnavailable
 from stoker_shared.logging import get_logger
@@ -76,4 +77,9 @@ class Closer:
             await asyncio.gather(self._rpc.ask(dataset_gateway.REVOKE, revoked), self._rpc.ask(metrics.REVOKE, revoked))
         except ServiceUnavailable as error:
             return cannot_ask(view, error.detail)
-        return step
+        return replace(step, is_billed=self._is_billed(view))
+
+    def _is_billed(self, view: View) -> bool:
+        attempt = view.attempt
+        ran = attempt.handle is not None and attempt.billing_started_at is not None
+        return ran and isinstance(self._providers.get(attempt.provider), Bills)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
+from stoker_deployer.jobs.ceiling import price_above_ceiling
 from stoker_deployer.jobs.landing import (
     LANDED,
     budget_exhausted,
@@ -195,6 +196,7 @@ RUNNING_RULES: tuple[Rule, ...] = (
     _machine_vanished,
     _machine_exited,
     _machine_is_back,
+    price_above_ceiling,
     budget_exhausted,
     duration_exceeded,
     landing_due,

@@ -100,6 +100,8 @@ class EndAttempt:
     reason: EndReason
     detail: str = ""
     retry_at: datetime | None = None
+    is_billed: bool = False
+    """The provider will tell what it charges."""
 
 
 @dataclass(frozen=True, slots=True)

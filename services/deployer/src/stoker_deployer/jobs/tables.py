@@ -8,7 +8,7 @@ from sqlalchemy import BigInteger, MetaData
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field, SQLModel
 
-from stoker_shared.commands import LaunchJob, PlannedOffer
+from stoker_shared.commands import LaunchJob
 from stoker_shared.database import UtcColumn
 from stoker_shared.job_state import EndReason, JobStatus
 
@@ -78,11 +78,6 @@ class Job(Table, table=True):
     def launch(self) -> LaunchJob:
         """The command as it arrived."""
         return LaunchJob.model_validate(self.command)
-
-    def offer_of(self, attempt: int) -> PlannedOffer:
-        """The offer that an attempt takes: the plan's ranking, one after the other, then from the start."""
-        offers = self.launch.offers
-        return offers[(attempt - 1) % len(offers)]
 
 
 class Attempt(Table, table=True):

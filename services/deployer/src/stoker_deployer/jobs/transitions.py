@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
+from stoker_deployer.jobs.ceiling import all_too_dear, offers_within
 from stoker_deployer.jobs.covering import begin_covered
 from stoker_deployer.jobs.environment import environment_faults
 from stoker_deployer.jobs.landing import end_of_landing, look_in_time
@@ -44,7 +45,11 @@ def _queued(view: View) -> Step:
 
 def _begin_attempt(view: View) -> Step:
     number = view.job.attempt + 1
-    offer = view.job.offer_of(number)
+    offers = offers_within(launch := view.job.launch)
+    if not offers:
+        return all_too_dear(launch)
+    # The plan's ranking, one after the other, then from the start.
+    offer = offers[(number - 1) % len(offers)]
     if offer.provider not in view.providers:
         configured = ", ".join(sorted(view.providers)) or "none"
         return EndQueued(

@@ -1,6 +1,6 @@
 """What can go wrong in the ledger."""
 
-from stoker_shared.errors import StokerError
+from stoker_shared.errors import StokerError, UserError
 
 
 class BudgetRowMissing(StokerError):
@@ -12,3 +12,15 @@ class BudgetRowMissing(StokerError):
         super().__init__(
             f"A budget above {job_id} has no row.", next_step="Nothing was posted; look whether rows were deleted."
         )
+
+
+class BudgetMisnamed(UserError):
+    """A budget of a project needs the project's name; a user's own has none."""
+
+    code = "budget_misnamed"
+    status = 422
+    title = "Which budget?"
+
+    def __init__(self, kind: str) -> None:
+        wanted = "needs the name of the project" if kind == "project" else "has no name"
+        super().__init__(f"A budget of kind {kind!r} {wanted}.", next_step="Name a project, or set the user's budget.")

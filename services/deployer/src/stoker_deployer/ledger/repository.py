@@ -14,6 +14,7 @@ from stoker_deployer.ledger.errors import BudgetRowMissing
 from stoker_deployer.ledger.levels import Level, LevelKind, levels_of
 from stoker_deployer.ledger.tables import LedgerEntry
 from stoker_shared.job_state import MACHINE_STATUSES
+from stoker_shared.rpc.deployer import BudgetFacts, SetBudget
 
 _BALANCES = text("""
 SELECT account, sum(amount)::bigint AS balance FROM (
@@ -46,6 +47,22 @@ SELECT coalesce(sum(CASE WHEN e.debit LIKE 'held:%' THEN e.amount ELSE -e.amount
 FROM jobs j JOIN ledger_entries e USING (job_id)
 WHERE j.owner = :owner AND j.status = ANY(:active) AND (e.debit LIKE 'held:%' OR e.credit LIKE 'held:%')
 """)
+_BUDGETS = text("""
+SELECT b.kind, b.name, b.limit_micro_usd, b.committed_micro_usd, coalesce(sum(h.held), 0)::bigint AS held_micro_usd
+FROM budgets b LEFT JOIN (
+    SELECT coalesce(j.command ->> 'project', 'default') AS project,
+           CASE WHEN e.debit LIKE 'held:%' THEN e.amount ELSE -e.amount END AS held
+    FROM jobs j JOIN ledger_entries e USING (job_id)
+    WHERE j.owner = :owner AND j.status = ANY(:active) AND (e.debit LIKE 'held:%' OR e.credit LIKE 'held:%')
+) h ON b.kind = 'user' OR b.name = h.project
+WHERE b.owner = :owner
+GROUP BY b.kind, b.owner, b.name ORDER BY b.kind DESC, b.name
+""")
+_SET_LIMIT = text("""
+INSERT INTO budgets (kind, owner, name, limit_micro_usd, committed_micro_usd, updated_at)
+VALUES (:kind, :owner, :name, :limit, 0, :now)
+ON CONFLICT (kind, owner, name) DO UPDATE SET limit_micro_usd = excluded.limit_micro_usd, updated_at = :now
+""")
 _INSERT_ENTRY = insert(Table.metadata.tables[str(LedgerEntry.__tablename__)])
 _ACTIVE = [status.value for status in MACHINE_STATUSES]
 
@@ -72,6 +89,16 @@ class LedgerRepository:
         held = (await session.execute(_HELD, params={**values, "active": _ACTIVE})).one()
         by_kind = {LevelKind.USER: held.by_user, LevelKind.PROJECT: held.by_project}
         return tuple(replace(level, held_by_others=by_kind[level.kind]) for level in found)
+
+    async def budgets_of(self, session: AsyncSession, *, owner: str) -> list[BudgetFacts]:
+        """All budgets of an owner, the user's first."""
+        rows = await session.execute(_BUDGETS, params={"owner": owner, "active": _ACTIVE})
+        return [BudgetFacts(**row) for row in rows.mappings()]
+
+    async def set_limit(self, session: AsyncSession, order: SetBudget, *, at: datetime) -> None:
+        """Set a limit, or take it away."""
+        values = {"kind": order.kind, "owner": order.owner, "name": order.name, "limit": order.limit_micro_usd}
+        await session.execute(_SET_LIMIT, params={**values, "now": at})
 
     async def lock(self, session: AsyncSession, book: Book, *, at: datetime) -> None:
         """Read the budgets above the job anew and hold them until the commit; before a reservation that must fit."""
