@@ -136,3 +136,17 @@ async def _balances(world: World) -> dict[str, int]:
         balances[entry["debit"]] = balances.get(entry["debit"], 0) + entry["amount"]
         balances[entry["credit"]] = balances.get(entry["credit"], 0) - entry["amount"]
     return balances
+
+
+async def test_what_the_provider_asks_for_the_machine_counts_and_not_what_it_offered(world: World) -> None:
+    world.simulator.price_micro_usd_per_hour = 2 * ONE_USD
+    await world.start_deployer()
+    job_id = (await world.launch()).job_id
+    provisioned = await world.peers.until_told(job_id, "machine_provisioned")
+    assert provisioned.price_micro_usd_per_hour == 2 * ONE_USD
+    await _run(world, job_id)
+    await world.assert_sound(job_id, status=S.COMPLETED)
+    dear = (await world.launch(max_price_micro_usd_per_hour=ONE_USD)).job_id
+    failed = await world.peers.until_told(dear, "failed")
+    assert failed.reason == EndReason.PRICE_ABOVE_CEILING  # type: ignore[attr-defined]
+    await world.assert_sound(dear, status=S.FAILED)

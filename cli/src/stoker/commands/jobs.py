@@ -118,6 +118,8 @@ def deploy(  # noqa: PLR0913 - each parameter is an option of the command
     gpu_type: Annotated[str | None, typer.Option(help="Only this type.")] = None,
     gpu_count: Annotated[int | None, typer.Option(help="How many; 0 for a machine without.")] = None,
     budget: Annotated[str | None, typer.Option(metavar="USD", help="The most that the job may cost.")] = None,
+    max_price: Annotated[str | None, typer.Option(metavar="USD", help="The most that an hour may cost.")] = None,
+    project: Annotated[str | None, typer.Option(help="Whose budget it counts against; stoker budget show.")] = None,
     watch_it: Annotated[bool, typer.Option("--watch", help="Follow it to its end.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -128,6 +130,8 @@ def deploy(  # noqa: PLR0913 - each parameter is an option of the command
         "gpu_type": gpu_type,
         "gpu_count": gpu_count,
         "budget_limit": budget,
+        "max_price_usd_per_hour": max_price,
+        "project": project,
     }
     with session_of(context).client() as client:
         done = client.deploy(provider, **{name: value for name, value in wanted.items() if value is not None})
