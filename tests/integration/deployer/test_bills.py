@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from stoker_deployer.ledger.bills import BillRepository
+from stoker_deployer.bills.repository import BillRepository
 from stoker_deployer.main import Deployer
 from stoker_shared.events import CostSettled
 from stoker_shared.job_state import JobStatus

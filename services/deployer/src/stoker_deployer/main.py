@@ -13,6 +13,7 @@ from fastapi import FastAPI
 
 from stoker_deployer.answers import subscribers as answer_subscribers
 from stoker_deployer.answers.service import Answers
+from stoker_deployer.bills.settling import Settlement, SettlingPace
 from stoker_deployer.jobs import subscribers as job_subscribers
 from stoker_deployer.jobs.admitting import Admitter
 from stoker_deployer.jobs.applying import Applier
@@ -25,7 +26,6 @@ from stoker_deployer.jobs.reconcile import Hands, Reconciler
 from stoker_deployer.jobs.repository import JobRepository
 from stoker_deployer.ledger.budgets import Budgets
 from stoker_deployer.ledger.repository import LedgerRepository
-from stoker_deployer.ledger.settling import Settlement, SettlingPace
 from stoker_deployer.pipeline.repository import ClaimRepository
 from stoker_deployer.pipeline.sweep import OrphanSweep
 from stoker_deployer.pipeline.workers import Pace, Pipeline
@@ -88,15 +88,7 @@ class Deployer:
         )
         self.intake = Intake(self.database, jobs, claims, applier, self.reconciler, admitter, clock=clock)
         self.sweep = OrphanSweep(self.database, jobs, providers=self.providers, clock=clock)
-        self.settlement = Settlement(
-            self.database,
-            jobs,
-            ledger,
-            providers=self.providers,
-            clock=clock,
-            pace=SettlingPace(settings.bill_ask_every, settings.settle_for),
-            after_commit=self.relay.wake,
-        )
+        self.settlement = self._settlement(jobs, ledger, clock=clock)
         job_subscribers.subscribe(self.bus, self.intake, self.pipeline)
         budgets = Budgets(self.database, ledger, clock=clock)
         answer_subscribers.subscribe(self.bus, Answers(self.database, jobs, self.providers), budgets)
@@ -123,6 +115,17 @@ class Deployer:
         # What a command began while the others were ending.
         await self.pipeline.stop()
         await self._close()
+
+    def _settlement(self, jobs: JobRepository, ledger: LedgerRepository, *, clock: Clock) -> Settlement:
+        return Settlement(
+            self.database,
+            jobs,
+            ledger,
+            providers=self.providers,
+            clock=clock,
+            pace=SettlingPace(self.settings.bill_ask_every, self.settings.settle_for),
+            after_commit=self.relay.wake,
+        )
 
     async def _close(self) -> None:
         await end_tasks(self._tasks)

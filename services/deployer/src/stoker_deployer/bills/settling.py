@@ -5,10 +5,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
+from stoker_deployer.bills.repository import BillRepository, Unbilled
 from stoker_deployer.jobs.announcing import Aftermath, tell
 from stoker_deployer.jobs.errors import ClaimLost
 from stoker_deployer.jobs.repository import JobRepository
-from stoker_deployer.ledger.bills import BillRepository, Unbilled
 from stoker_deployer.ledger.repository import LedgerRepository
 from stoker_deployer.providers import Bills, Provider
 from stoker_deployer.providers.errors import NotBilled
