@@ -5,11 +5,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from stoker_deployer.ledger.book import Book
 from stoker_deployer.ledger.levels import LevelKind, levels_of
 from stoker_deployer.ledger.repository import LedgerRepository
-from stoker_deployer.main import Deployer
+from stoker_deployer.main import MIGRATIONS, Deployer
+from stoker_shared.database import migrate_down, migrate_up
 from stoker_shared.errors import RemoteRefusal
 from stoker_shared.identifiers import new_identifier
 from stoker_shared.job_state import EndReason, JobStatus
@@ -150,3 +152,22 @@ async def test_what_the_provider_asks_for_the_machine_counts_and_not_what_it_off
     failed = await world.peers.until_told(dear, "failed")
     assert failed.reason == EndReason.PRICE_ABOVE_CEILING  # type: ignore[attr-defined]
     await world.assert_sound(dear, status=S.FAILED)
+
+
+async def test_postings_from_before_there_were_levels_are_given_theirs(world: World) -> None:
+    deployer = await world.start_deployer()
+    ended, running = (await world.launch(project="p")).job_id, (await world.launch()).job_id
+    await world.machine(f"{running}-1")
+    await _run(world, ended)
+    await deployer.stop()
+    world.deployers.remove(deployer)
+    before = await _balances(world), await _committed(world)
+    url = SecretStr(world.database.url("deployer"))
+    await asyncio.to_thread(migrate_down, MIGRATIONS, database_url=url, revision="0001")
+    assert not any(account.startswith(("user:", "project:")) for account in await _balances(world))
+    await asyncio.to_thread(migrate_up, MIGRATIONS, database_url=url)
+    assert (await _balances(world), await _committed(world)) == before
+
+
+async def _committed(world: World) -> list[dict[str, Any]]:
+    return await world.query("SELECT kind, name, committed_micro_usd FROM budgets ORDER BY kind, name")

@@ -137,7 +137,7 @@ def _told(view: View, why: LandingWhy, left: timedelta) -> str:
     measured = view.sight.report is not None and view.sight.report.landing_seconds is not None
     basis = "measured" if measured else "assumed"
     spent = f"; {_money_told(view)}" if why == "budget" else ""
-    return f"Machine time left: {_seconds(left)}, landing takes {reserve} ({basis}){spent}"
+    return f"Landing: {_seconds(left)} of machine time are left, landing takes {reserve} ({basis}){spent}"
 
 
 def _money_told(view: View) -> str:
