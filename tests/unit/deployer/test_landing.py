@@ -147,6 +147,12 @@ def test_no_wait_goes_past_the_moment_at_which_the_money_is_gone(
         assert _is_about_money(step)
 
 
+@pytest.mark.parametrize("price", [0, 1])
+def test_any_budget_at_any_price_is_reckoned_with(price: int) -> None:
+    tried = attempt(price_micro_usd_per_hour=price)
+    assert isinstance(next_step(_trains(tried=tried, budget_micro_usd=10**15)), Wait)
+
+
 def _is_about_money(step: Step) -> bool:
     if isinstance(step, BeginTermination):
         return step.reason == R.BUDGET_EXHAUSTED

@@ -21,6 +21,8 @@ _ENDS: dict[LandingWhy, tuple[EndReason, EndReason]] = {
     "duration": (EndReason.DURATION_LANDED, EndReason.MAX_DURATION_REACHED),
 }
 _HOUR_IN_MICROSECONDS = 3_600_000_000
+# A large budget at a small price buys more time than a timedelta can hold.
+_LONGEST = timedelta(days=36_500)
 _SHORTEST_WAIT = timedelta(milliseconds=20)
 
 
@@ -129,7 +131,9 @@ def _whole(view: View, why: LandingWhy) -> timedelta:
 
 
 def _machine_time(amount: int, price: MicroUsd) -> timedelta:
-    return timedelta(microseconds=amount * _HOUR_IN_MICROSECONDS // price) if price else timedelta.max
+    if price == 0:
+        return _LONGEST
+    return timedelta(microseconds=min(amount * _HOUR_IN_MICROSECONDS // price, _LONGEST // timedelta(microseconds=1)))
 
 
 def _told(view: View, why: LandingWhy, left: timedelta) -> str:
