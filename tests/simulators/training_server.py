@@ -27,7 +27,7 @@ Kind = Literal["server_error", "done_then_500", "lose_answer", "hang", "late", "
 
 
 class Machine(BaseModel):
-    """As the API shows it."""
+    """As the API shows it; what it bills only if it does, null until that is known."""
 
     name: str
     state: State = "running"
@@ -38,6 +38,8 @@ class Machine(BaseModel):
     slot: int | None = 0
     price_micro_usd_per_hour: int
     queue_position: int | None = None
+    does_bill: bool = Field(default=False, exclude=True)
+    billed_micro_usd: int | None = None
 
 
 class Order(BaseModel):
@@ -85,8 +87,9 @@ class Simulator:
     """The state of the server; tests may touch it directly."""
 
     key: str = KEY
-    price_micro_usd_per_hour: int = 3_600_000
+    price_micro_usd_per_hour: int = 1_000_000
     starts_as: State = "running"
+    does_bill: bool = False
     ignored_terminations: int = 0
     machines: dict[str, Machine] = field(default_factory=dict)
     orders: dict[str, Order] = field(default_factory=dict)
@@ -132,6 +135,7 @@ class Simulator:
             state=self.starts_as,
             created_at=datetime.now(UTC),
             price_micro_usd_per_hour=self.price_micro_usd_per_hour,
+            does_bill=self.does_bill,
         )
         self.machines[order.name], self.orders[order.name] = machine, order
         if self.starts_as == "running":
@@ -347,11 +351,15 @@ def _problem(status: int, code: str) -> tuple[int, dict[str, Any]]:
 def _answer(said: tuple[int, Any]) -> Response:
     status, body = said
     if isinstance(body, Machine):
-        body = body.model_dump(mode="json")
+        body = _shown(body)
     if isinstance(body, dict) and "machines" in body:
-        body = {"machines": [machine.model_dump(mode="json") for machine in body["machines"]]}
+        body = {"machines": [_shown(machine) for machine in body["machines"]]}
     media_type = "application/json" if status < 400 else "application/problem+json"
     return JSONResponse(body, status_code=status, media_type=media_type)
+
+
+def _shown(machine: Machine) -> dict[str, Any]:
+    return machine.model_dump(mode="json", exclude=set() if machine.does_bill else {"billed_micro_usd"})
 
 
 def main() -> None:

@@ -93,6 +93,29 @@ class SavingStarted(JobEvent):
     type: Literal["saving_started"] = "saving_started"
 
 
+class LandingStarted(JobEvent):
+    """Money or time run out: the trainer was told to store what it has and to stop before the deadline."""
+
+    type: Literal["landing_started"] = "landing_started"
+    why: Literal["budget", "duration"]
+    deadline: AwareDatetime
+    detail: str = ""
+
+
+class CostSettled(JobEvent):
+    """The provider has told what it bills for an attempt that is over; `spent_micro_usd` counts it from here on.
+
+    It may come after the end of the job, whose reason it repeats.
+    """
+
+    type: Literal["cost_settled"] = "cost_settled"
+    settled_attempt: int = Field(ge=1)
+    estimated_micro_usd: NonNegativeMicroUsd
+    billed_micro_usd: NonNegativeMicroUsd
+    reason: EndReason | None = None
+    detail: str = ""
+
+
 class TerminationStarted(JobEvent):
     """The machine is being released; the reason stands, the status after it follows when the machine is gone."""
 
@@ -150,6 +173,8 @@ AnyJobEvent = Annotated[
     | PreparationStarted
     | TrainingStarted
     | SavingStarted
+    | LandingStarted
+    | CostSettled
     | TerminationStarted
     | TerminationStalled
     | JobRequeued
@@ -276,6 +301,8 @@ EVENTS: tuple[type[Event], ...] = (
     PreparationStarted,
     TrainingStarted,
     SavingStarted,
+    LandingStarted,
+    CostSettled,
     TerminationStarted,
     TerminationStalled,
     JobRequeued,

@@ -38,11 +38,16 @@ from stoker_shared.rpc.dataset_gateway import (
     UploadOpened,
 )
 from stoker_shared.rpc.deployer import (
+    BUDGETS,
     HEALTH,
     INSPECT_MODEL,
     LOGS,
     OFFERS,
     QUEUE,
+    SET_BUDGET,
+    BudgetFacts,
+    BudgetList,
+    BudgetsQuery,
     HealthQuery,
     InspectModel,
     MachineLogs,
@@ -56,6 +61,7 @@ from stoker_shared.rpc.deployer import (
     QueuePlace,
     QueuePlaces,
     QueueQuery,
+    SetBudget,
 )
 from stoker_shared.rpc.metrics import (
     LINES,
@@ -97,6 +103,7 @@ class Peers:
     )
     queue: list[QueuePlace] = field(default_factory=list)
     asked: list[Message] = field(default_factory=list)
+    limits: list[SetBudget] = field(default_factory=list)
     buses: dict[str, Bus] = field(default_factory=dict)
     _stacks: dict[str, AsyncExitStack] = field(default_factory=dict)
 
@@ -245,6 +252,24 @@ def _register_deployer(peers: Peers, bus: Bus) -> None:
 
     answer(bus, LOGS, logs)
     answer(bus, QUEUE, queue)
+    _register_budgets(peers, bus)
+
+
+def _register_budgets(peers: Peers, bus: Bus) -> None:
+    async def budgets(request: BudgetsQuery) -> BudgetList:
+        own = [limit for limit in peers.limits if limit.owner == request.owner]
+        return BudgetList(budgets=[_budget(limit) for limit in own])
+
+    async def set_budget(request: SetBudget) -> BudgetFacts:
+        peers.limits.append(request)
+        return _budget(request)
+
+    answer(bus, BUDGETS, budgets)
+    answer(bus, SET_BUDGET, set_budget)
+
+
+def _budget(limit: SetBudget) -> BudgetFacts:
+    return BudgetFacts(kind=limit.kind, name=limit.name, limit_micro_usd=limit.limit_micro_usd)
 
 
 def _register_metrics(peers: Peers, bus: Bus) -> None:

@@ -61,6 +61,7 @@ class ContractServer:
     artifact_name: str = "adapter_model.safetensors"
     artifact_sha256: str | None = None
     deleted: list[str] = field(default_factory=list)
+    limits: list[dict[str, Any]] = field(default_factory=list)
     break_after: list[int] = field(default_factory=list)
     """For each download in turn: bytes after which the connection breaks."""
 
@@ -76,6 +77,8 @@ class ContractServer:
                 Route("/v1/datasets", self._datasets, methods=["POST", "GET"]),
                 Route("/v1/datasets/{id}", self._dataset),
                 Route("/v1/uploads/{id}", self._upload, methods=["HEAD", "PATCH", "GET"]),
+                Route("/v1/budgets", self._budgets),
+                Route("/v1/budgets/{kind}", self._set_budget, methods=["PUT"]),
                 Route("/v1/jobs", self._launch, methods=["POST"]),
                 Route("/v1/jobs/{id}/events", self._events),
                 Route("/v1/jobs/{id}/metrics", self._metrics),
@@ -90,6 +93,19 @@ class ContractServer:
 
     async def _me(self, request: Request) -> Response:
         return await self._begin(request) or JSONResponse({"user_id": "user-1", "name": "demo"})
+
+    async def _budgets(self, request: Request) -> Response:
+        own = {"kind": "user", "name": "", "limit_micro_usd": None, "committed_micro_usd": 3, "held_micro_usd": 1}
+        return await self._begin(request) or JSONResponse({"budgets": [own, *self.limits]})
+
+    async def _set_budget(self, request: Request) -> Response:
+        if (early := await self._begin(request)) is not None:
+            return early
+        wanted = json.loads(self.seen[-1].body)
+        limit = None if wanted["limit_usd"] is None else int(float(wanted["limit_usd"]) * 1_000_000)
+        kind, name = request.path_params["kind"], wanted.get("project", "")
+        self.limits.append({"kind": kind, "name": name, "limit_micro_usd": limit, "committed_micro_usd": 500_000})
+        return JSONResponse(self.limits[-1])
 
     async def _datasets(self, request: Request) -> Response:
         early = await self._begin(request)

@@ -223,3 +223,19 @@ def test_the_program_starts_quickly_enough_to_be_typed(environment: dict[str, st
     )
     done = subprocess.run([sys.executable, "-c", loaded], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_budgets_are_set_and_shown(environment: dict[str, str], server: ContractServer) -> None:
+    done = stoker("budget", "set", "2.50", "--project", "p", environment=environment)
+    assert done.returncode == 0, done.stderr
+    assert "$2.0000" in done.stdout  # free: half a dollar is committed
+    assert stoker("budget", "set", "none", environment=environment).returncode == 0
+    assert [(limit["kind"], limit["name"], limit["limit_micro_usd"]) for limit in server.limits] == [
+        ("project", "p", 2_500_000),
+        ("user", "", None),
+    ]
+    shown = stoker("budget", "show", environment=environment)
+    assert "project p" in shown.stdout
+    assert "all your jobs" in shown.stdout
+    as_json = json.loads(stoker("budget", "show", "--json", environment=environment).stdout)
+    assert as_json[0]["kind"] == "user"

@@ -57,6 +57,7 @@ class Peers:
         self.events: list[JobEvent] = []
         self.tokens: dict[tuple[str, int], dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
         self.revoked: dict[tuple[str, int], set[str]] = defaultdict(set)
+        self.orders: dict[tuple[str, int], list[metrics.Control]] = defaultdict(list)
         self.reports: dict[tuple[str, int], AttemptReport] = {}
         self.artifacts: dict[tuple[str, int], list[str]] = defaultdict(list)
         self._buses = {
@@ -100,9 +101,12 @@ class Peers:
         """Send a command, as the api."""
         await self._publish("api", command)
 
-    async def say(self, job_id: str, phase: Phase, *, attempt: int = 1, nudges: bool = True) -> None:
+    async def say(
+        self, job_id: str, phase: Phase, *, attempt: int = 1, nudges: bool = True, landing_seconds: float | None = None
+    ) -> None:
         """The pod enters a phase."""
-        self.reports[job_id, attempt] = self._report(job_id, attempt, phase=phase)
+        said = {"phase": phase, "landing_seconds": landing_seconds}
+        self.reports[job_id, attempt] = self._report(job_id, attempt, **said)
         if nudges:
             await self._publish("metrics", PodPhaseChanged(**_envelope(job_id, attempt), phase=phase))
 
@@ -115,8 +119,8 @@ class Peers:
         )
 
     async def exit(self, job_id: str, reason: str, *, code: int = 0, attempt: int = 1, stored: bool = True) -> None:
-        """The pod says how it ended; a success has stored its model before."""
-        if reason == "success" and stored:
+        """The pod says how it ended; a success or a landing has stored its model before."""
+        if reason in ("success", "landed") and stored:
             self.artifacts[job_id, attempt].append("adapter_model.safetensors")
         said = ExitFacts(at=datetime.now(UTC), exit_code=code, reason=reason, message=f"the pod said {reason}")
         self.reports[job_id, attempt] = self._report(job_id, attempt, exit=said)
@@ -148,6 +152,7 @@ class Peers:
     def _register_metrics(self, bus: Bus) -> None:
         answer(bus, metrics.ADMIT, self._admit)
         answer(bus, metrics.REVOKE, self._revoke_at_metrics)
+        answer(bus, metrics.ORDER, self._order)
         answer(bus, metrics.REPORT, self._tell_report)
 
     async def _take_event(self, event: JobEvent, _context: MessageContext) -> None:
@@ -180,6 +185,11 @@ class Peers:
 
     async def _revoke_at_metrics(self, asked: dataset_gateway.RevokeAttempt) -> Empty:
         self.revoked[asked.job_id, asked.attempt].add("metrics")
+        return Empty()
+
+    async def _order(self, asked: metrics.OrderAttempt) -> Empty:
+        await self.gates.pass_through("order")
+        self.orders[asked.job_id, asked.attempt].append(asked.control)
         return Empty()
 
     async def _tell_report(self, asked: metrics.ReportRequest) -> AttemptReport:

@@ -9,6 +9,8 @@ import pytest
 
 from stoker.stack.standalone import RunningNats
 from stoker_shared.clock import SystemClock
+from stoker_shared.errors import RemoteRefusal
+from stoker_shared.rpc.metrics import ORDER, Control, OrderAttempt
 from stoker_shared.tokens import mint_token
 from tests.support.bus import stored
 from tests.support.metrics import (
@@ -179,3 +181,21 @@ async def test_more_reports_at_once_than_the_limit_are_429(
         again = await http.post(f"/v1/jobs/{JOB}/heartbeat", json=heartbeat(2), headers=headers)
     assert (refused.status_code, refused.headers["Retry-After"]) == (429, "2")
     assert again.status_code == 202
+
+
+async def test_an_order_of_the_deployer_is_in_the_very_next_answer(world: World, token: str) -> None:
+    assert (await world.post("heartbeat", heartbeat(1), token)).json()["control"]["action"] == "continue"
+    deadline = world.clock.now()
+    control = Control(action="land", reason="budget", deadline=deadline)
+    for _ in range(2):  # the same order again changes nothing
+        await world.plane.deployer.ask(ORDER, OrderAttempt(job_id=JOB, attempt=1, control=control))
+    answered = (await world.post("heartbeat", heartbeat(2), token)).json()["control"]
+    assert Control.model_validate(answered) == control
+    with pytest.raises(RemoteRefusal):
+        await world.plane.deployer.ask(ORDER, OrderAttempt(job_id=JOB, attempt=9, control=control))
+
+
+async def test_what_landing_takes_is_in_the_report(world: World, token: str) -> None:
+    await world.post("heartbeat", heartbeat(1) | {"landing_seconds": 12.5}, token)
+    await world.until_rows("SELECT 1 FROM attempt_reports WHERE landing_seconds = 12.5")
+    assert (await world.report()).landing_seconds == 12.5

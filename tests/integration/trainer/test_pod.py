@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -57,6 +57,29 @@ def _no_pod_stays() -> Iterator[None]:
         process.kill()
         process.wait()
     Pod.started.clear()
+
+
+def test_an_attempt_that_is_ordered_to_land_stores_its_model_and_its_checkpoint(
+    receiver: PodReceiver, tmp_path: Path, tiny_model: Path
+) -> None:
+    deadline = (datetime.now(UTC) + timedelta(minutes=3)).isoformat()
+
+    def order_after_some_points(kind: str, _body: Any) -> Response | None:
+        if len(receiver.records("metrics", "points")) >= 2:
+            receiver.control = {"action": "land", "reason": "budget", "deadline": deadline}
+        return None
+
+    receiver.rule = order_after_some_points
+    pod = Pod(receiver, tmp_path, tiny_model, length={"max_steps": 100_000}, checkpoint_every_steps=3)
+    assert pod.run() == 0, pod.output
+    (ending,) = receiver.records("exit")
+    assert ending["reason"] == "landed"
+    assert ending["message"].startswith("landed after step ")
+    step = ending["summary"]["steps"]
+    assert {"adapter_model.safetensors", "receipt.json", f"checkpoints/{step}/complete.json"} <= set(receiver.artifacts)
+    measured = [beat["landing_seconds"] for beat in receiver.records("heartbeat") if beat["landing_seconds"]]
+    assert measured
+    assert measured == sorted(measured)
 
 
 def test_a_whole_attempt_with_an_outage(receiver: PodReceiver, tmp_path: Path, tiny_model: Path) -> None:

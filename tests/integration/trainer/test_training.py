@@ -9,8 +9,9 @@ import pytest
 
 from stoker_trainer.compare import compare
 from stoker_trainer.config import TrainingConfig
-from stoker_trainer.errors import DatasetMethodMismatch, NonFiniteLoss, Terminated, TokenRejected
+from stoker_trainer.errors import DatasetMethodMismatch, LandedEmpty, NonFiniteLoss, Terminated, TokenRejected
 from stoker_trainer.files import sha256_of_file
+from stoker_trainer.landing import Part
 from stoker_trainer.report import ConsoleReport, Control, Values
 from stoker_trainer.signals import TerminationWatch
 from stoker_trainer.train import Outcome, run
@@ -24,13 +25,22 @@ class Recorder(ConsoleReport):
     def __init__(self) -> None:
         self.points: dict[int, Values] = {}
         self.alerts: list[str] = []
+        self.parts: dict[str, float] = {}
         self.order = Control()
         self.at_step = lambda _step: None
 
     def metrics(self, *, step: int, values: Values) -> None:
+        if "eval_loss" in values:
+            self.evaluated(step)
         if "loss" in values:
             self.points[step] = values
             self.at_step(step)
+
+    def evaluated(self, step: int) -> None:
+        """The held-out loss was measured."""
+
+    def took(self, part: Part, seconds: float) -> None:
+        self.parts[part] = seconds
 
     def alert(self, level: str, code: str, message: str) -> None:
         self.alerts.append(code)
@@ -123,6 +133,35 @@ def test_orders_are_obeyed_between_steps(tmp_path: Path, tiny_model: Path, rows_
         "checkpoint saved at step 5",
     ]
     assert (outcome.output / "adapter_model.safetensors").exists()
+
+
+def test_an_order_to_land_stores_what_was_learned_and_looks_at_nothing_more(
+    tmp_path: Path, tiny_model: Path, rows_file: Path
+) -> None:
+    report = Recorder()
+    order = Control("land", "budget", "2030-01-01T00:00:00+00:00")
+    report.at_step = lambda step: setattr(report, "order", order if step >= 3 else report.order)
+    evaluated: list[int] = []
+    report.evaluated = evaluated.append  # type: ignore[method-assign]
+    outcome = train(tmp_path, rows_file, config_values(tiny_model), report)
+    assert outcome.landing == order
+    assert max(report.points) == 4
+    assert len(evaluated) == 1  # before training
+    assert outcome.metrics["held_out"]["loss_after"] is None
+    assert json.loads((outcome.output / "samples.json").read_text()) == []
+    assert (outcome.output / "adapter_model.safetensors").exists()
+    assert report.parts["step"] > 0
+    assert report.parts["save"] > 0
+
+
+def test_an_order_to_land_before_the_first_step_ends_the_run_at_once(
+    tmp_path: Path, tiny_model: Path, rows_file: Path
+) -> None:
+    report = Recorder()
+    report.order = Control("land", "budget")
+    with pytest.raises(LandedEmpty, match="before the first step"):
+        train(tmp_path, rows_file, config_values(tiny_model), report)
+    assert report.points == {}
 
 
 def test_a_revoked_token_stops_between_steps(tmp_path: Path, tiny_model: Path, rows_file: Path) -> None:

@@ -86,6 +86,7 @@ SINGLE_FAULTS: list[tuple[str, Situation]] = [
     ("model_not_inspected", situation_of(model=refusal("provider_invalid_request"))),
     ("no_offers", situation_of(offers=OfferList(offers=[]))),
     ("memory_too_small", situation_of(offers=OfferList(offers=[a_cpu_offer(memory_bytes=10**9)]))),
+    ("price_above_ceiling", cloud(wanted={"max_price_usd_per_hour": "0.000001"})),
     ("public_url_is_local", cloud(policy={"public_urls": LOCALHOST})),
     (
         "chat_template_missing",

@@ -244,7 +244,13 @@ WITH_MACHINE = [
         BeginTermination,
         reason=R.BUDGET_EXHAUSTED,
     ),
-    Case("the budget is just enough", job(S.TRAINING, budget_micro_usd=166_667 + 2_779), WELL, Wait),
+    Case(
+        "the budget is just enough, and the trainer lands already",
+        job(S.TRAINING, budget_micro_usd=166_667 + 2_779),
+        WELL,
+        Wait,
+        attempt(landing_since=ago(seconds=9), landing_why="budget"),
+    ),
     Case(
         "a free machine never breaks a budget",
         job(S.TRAINING, budget_micro_usd=0),

@@ -40,6 +40,8 @@ POLICY = Policy(
     saving_timeout=timedelta(hours=2),
     terminate_stalled_after=timedelta(minutes=10),
     terminate_stalled_every=timedelta(hours=1),
+    landing_default=timedelta(minutes=5),
+    landing_safety=1.5,
 )
 
 

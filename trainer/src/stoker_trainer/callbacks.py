@@ -123,14 +123,29 @@ class ControlCallback(TrainerCallback):
         watch: TerminationWatch,
         fingerprint: str,
         on_checkpoint: Callable[[Path], None] | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._report = report
+        self._clock = clock
+        self._step_began: float | None = None
+        self._step_ended: float | None = None
         self._watch = watch
         self._fingerprint = fingerprint
         self._on_checkpoint = on_checkpoint
         self._obeyed: Control | None = None
         self.stopped_by: Control | None = None
         self.saved_step: int | None = None
+
+    @override
+    def on_step_begin(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        **kwargs: Any,
+    ) -> None:
+        """Measure steps: an order to land is obeyed after the one that is under way."""
+        self._step_began = self._clock()
 
     @override
     def on_step_end(
@@ -141,10 +156,13 @@ class ControlCallback(TrainerCallback):
         **kwargs: Any,
     ) -> None:
         """Look for orders. Raises TokenRejected."""
+        self._step_ended = self._clock()
+        if self._step_began is not None:
+            self._report.took("step", self._step_ended - self._step_began)
         order = self._report.control()
         if self._watch.is_requested:
             control.should_save = control.should_training_stop = True
-        elif order.action == "stop":
+        elif order.action in {"stop", "land"}:
             self.stopped_by = order
             control.should_save = control.should_training_stop = True
         elif order.action == "checkpoint" and order != self._obeyed:
@@ -165,6 +183,8 @@ class ControlCallback(TrainerCallback):
         """Seal what was just written, so that a later resume can trust it."""
         checkpoint = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
         seal_checkpoint(checkpoint, fingerprint=self._fingerprint)
+        if self._step_ended is not None:
+            self._report.took("save", self._clock() - self._step_ended)
         self.saved_step = state.global_step
         self._report.log(f"checkpoint saved at step {state.global_step}")
         if self._on_checkpoint is not None:

@@ -28,10 +28,11 @@ class CheckpointUploader:
     """Takes saved checkpoints and sends them, one after the other, in a thread of its own.
 
     Of those that wait only the newest is sent. `folder` is where they are kept meanwhile, on the disk of the
-    checkpoints, so that the trainer may delete its own copy. `keep` is how many stay at the gateway.
+    checkpoints, so that the trainer may delete its own copy. `keep` is how many stay at the gateway. `on_stored` is
+    told how many seconds each took.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - wiring
         self,
         gateway: ArtifactGateway,
         *,
@@ -39,6 +40,7 @@ class CheckpointUploader:
         keep: int,
         log: Callable[[str], None],
         warn: Warn,
+        on_stored: Callable[[float], None] = lambda _seconds: None,
         rules: UploadRules = UploadRules(),  # noqa: B008 - frozen
     ) -> None:
         self._gateway = gateway
@@ -46,6 +48,7 @@ class CheckpointUploader:
         self._keep = keep
         self._log = log
         self._warn = warn
+        self._on_stored = on_stored
         self._rules = rules
         self._changed = threading.Condition()
         self._waiting: Path | None = None
@@ -142,6 +145,7 @@ class CheckpointUploader:
         manifest = self._folder / MANIFEST
         write_json(manifest, manifest_of(step, seal=read_json(held / SEAL), files=entries))
         self._store(manifest, step=step)
+        self._on_stored(monotonic() - started)
         size = sum(entry["bytes"] for entry in entries)
         self._log(f"checkpoint {step} stored ({len(entries)} files, {size} bytes, {monotonic() - started:.1f} s)")
         pruned = self._gateway.prune_checkpoints(keep=self._keep)

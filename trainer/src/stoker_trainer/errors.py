@@ -11,6 +11,7 @@ TrainerError
 ├── NonFiniteLoss
 ├── ArtifactUploadFailed
 ├── TokenRejected
+├── LandedEmpty
 └── Terminated
 """
 
@@ -113,6 +114,16 @@ class TokenRejected(TrainerError):
 
     def __init__(self, where: str) -> None:
         super().__init__(f"{where} rejected the job token (401): the attempt was ended by the control plane.")
+
+
+class LandedEmpty(TrainerError):
+    """Ordered to land before anything was learned: there is nothing to store."""
+
+    reason = "landed"
+    exit_code = 18
+
+    def __init__(self, why: str | None) -> None:
+        super().__init__(f"ordered to land ({why or 'no reason given'}) before the first step; nothing was trained.")
 
 
 class Terminated(TrainerError):

@@ -5,7 +5,7 @@ import os
 import sys
 import traceback
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from stoker_trainer.artifacts import ArtifactGateway
@@ -22,6 +22,9 @@ from stoker_trainer.signals import TerminationWatch
 from stoker_trainer.tee import Tee
 from stoker_trainer.train import Outcome, run
 from stoker_trainer.upload import upload_folder
+
+LANDED = "landed"
+_SECONDS_TO_REPORT = 5.0
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,9 @@ class Attempt:
             outcome = self._work()
         except Exception as error:  # noqa: BLE001 - whatever it was, the control plane is told
             return self._failure(error)
+        if outcome.landing:
+            steps, why = outcome.metrics["train"]["steps"], outcome.stopped_because
+            return Ending(EXIT_SUCCESS, LANDED, f"landed after step {steps}: {why}", exit_summary(outcome.metrics))
         stopped = f"stopped early: {outcome.stopped_because}" if outcome.stopped_because else "training finished"
         return Ending(EXIT_SUCCESS, "success", stopped, summary=exit_summary(outcome.metrics))
 
@@ -110,21 +116,14 @@ class Attempt:
         self._note_oddities(config)
         report.control()
         config = config.on_this_machine(data_path=data, output_dir=pod.WORKSPACE / "fine_tuned_model")
-        outcome = self._trained(config)
-        count = upload_folder(
-            outcome.output,
-            url=pod.ARTIFACTS_API_URL,
-            token=pod.JOB_TOKEN.get_secret_value(),
-            log=report.log,
-            give_up_after=pod.retry_for,
-        )
-        report.log(f"{count} files stored")
-        return outcome
+        return self._trained_and_stored(config)
 
-    def _trained(self, config: TrainingConfig) -> Outcome:
+    def _trained_and_stored(self, config: TrainingConfig) -> Outcome:
         sha256 = self._pod.DATASET_SHA256.lower()
         if not config.upload_checkpoints:
-            return run(config, report=self._reporter, watch=self._watch, dataset_sha256=sha256)
+            outcome = run(config, report=self._reporter, watch=self._watch, dataset_sha256=sha256)
+            self._store(outcome)
+            return outcome
         uploader = self._checkpoint_uploader(config)
         uploader.start()
         patience = self._pod.STOKER_CHECKPOINT_FLUSH_SECONDS
@@ -137,12 +136,34 @@ class Attempt:
                 on_checkpoint=uploader.offer,
             )
             patience = 0.0  # the result is there: nobody will go on from a checkpoint
+            if outcome.landing:
+                self._store(outcome)  # first of all, while the last checkpoint is on its way
+                patience = self._seconds_until(outcome.landing.deadline)
         finally:
             with self._watch.deferred():
                 uploader.close(patience_seconds=patience)
         if self._watch.is_requested:
             raise Terminated
+        if not outcome.landing:
+            self._store(outcome)
         return outcome
+
+    def _store(self, outcome: Outcome) -> None:
+        count = upload_folder(
+            outcome.output,
+            url=self._pod.ARTIFACTS_API_URL,
+            token=self._pod.JOB_TOKEN.get_secret_value(),
+            log=self._reporter.log,
+            give_up_after=self._pod.retry_for,
+        )
+        self._reporter.log(f"{count} files stored")
+
+    def _seconds_until(self, deadline: str | None) -> float:
+        # Until a machine is taken away; the exit report needs a moment too.
+        if deadline is None:
+            return self._pod.STOKER_CHECKPOINT_FLUSH_SECONDS
+        left = (datetime.fromisoformat(deadline) - datetime.now(UTC)).total_seconds() - _SECONDS_TO_REPORT
+        return min(max(left, 0.0), self._pod.STOKER_RETRY_SECONDS)
 
     def _checkpoint_uploader(self, config: TrainingConfig) -> CheckpointUploader:
         gateway = ArtifactGateway(
@@ -157,6 +178,7 @@ class Attempt:
             keep=config.keep_uploaded_checkpoints,
             log=self._reporter.log,
             warn=lambda code, text: self._reporter.alert("warning", code, text),
+            on_stored=lambda seconds: self._reporter.took("upload", seconds),
         )
 
     def _note_oddities(self, config: TrainingConfig) -> None:

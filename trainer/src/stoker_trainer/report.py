@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from stoker_trainer.landing import Part
+
 Phase = Literal["preparing", "training", "saving"]
 AlertLevel = Literal["warning", "error"]
 Values = dict[str, float | None]
@@ -20,9 +22,12 @@ class Progress:
 
 @dataclass(frozen=True)
 class Control:
-    """An order of the control plane. `deadline` is ISO 8601 or None."""
+    """An order of the control plane. `deadline` is ISO 8601 or None.
 
-    action: Literal["continue", "checkpoint", "stop"] = "continue"
+    `land`: stop, store checkpoint and model, evaluate nothing more; the machine is taken away at the deadline.
+    """
+
+    action: Literal["continue", "checkpoint", "stop", "land"] = "continue"
     reason: str | None = None
     deadline: str | None = None
 
@@ -41,6 +46,9 @@ class Report(Protocol):
 
     def progress(self, progress: Progress) -> None:
         """Note how far the run is; sent with the next heartbeat."""
+
+    def took(self, part: Part, seconds: float) -> None:
+        """Note what a part of landing takes on this machine; sent with the next heartbeat."""
 
     def alert(self, level: AlertLevel, code: str, message: str) -> None:
         """Tell a person something they should know."""
@@ -68,6 +76,9 @@ class ConsoleReport:
 
     def progress(self, progress: Progress) -> None:
         """Nothing: the step's metrics already say it."""
+
+    def took(self, part: Part, seconds: float) -> None:
+        """Nothing: nobody orders a run by hand to land."""
 
     def alert(self, level: AlertLevel, code: str, message: str) -> None:
         """Print the alert."""

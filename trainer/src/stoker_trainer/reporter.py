@@ -17,6 +17,7 @@ from typing import Any
 
 from stoker_trainer.delivery import Answer, Delivery, Verdict
 from stoker_trainer.errors import TokenRejected
+from stoker_trainer.landing import LandingTime, Part
 from stoker_trainer.masking import Masker
 from stoker_trainer.report import AlertLevel, Control, Phase, Progress, Values
 from stoker_trainer.spool import Record, Spool
@@ -92,6 +93,7 @@ class Reporter:
         self._last_lines: deque[str] = deque(maxlen=LAST_LINES)
         self._phase: Phase = "preparing"
         self._progress = Progress()
+        self._landing = LandingTime()
         self._control = Control()
         self._is_rejected = False
         self._failures = dict.fromkeys(CHANNELS, 0)
@@ -142,6 +144,10 @@ class Reporter:
     def progress(self, progress: Progress) -> None:
         """Note progress for the next heartbeat."""
         self._progress = progress
+
+    def took(self, part: Part, seconds: float) -> None:
+        """Note what a part of landing takes for the next heartbeat."""
+        self._landing.took(part, seconds)
 
     def control(self) -> Control:
         """The newest order. Raises TokenRejected."""
@@ -214,6 +220,7 @@ class Reporter:
                 "total_steps": progress.total_steps,
                 "seconds_left": progress.seconds_left,
                 "tokens_per_second": progress.tokens_per_second,
+                "landing_seconds": self._landing.seconds,
             },
         )
 

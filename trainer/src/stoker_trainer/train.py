@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 from stoker_trainer.checkpoints import checkpoint_step, last_whole_checkpoint
 from stoker_trainer.config import TrainingConfig
 from stoker_trainer.dataset import Prepared, prepare_data, run_fingerprint
-from stoker_trainer.errors import DatasetMethodMismatch, Terminated
+from stoker_trainer.errors import DatasetMethodMismatch, LandedEmpty, Terminated
 from stoker_trainer.hardware import Hardware, dataloader_options, find_hardware
 from stoker_trainer.model import ModelSource, find_model, load_model, load_tokenizer, lora_settings
-from stoker_trainer.report import Report
+from stoker_trainer.report import Control, Report
 from stoker_trainer.signals import TerminationWatch
 
 if TYPE_CHECKING:
@@ -27,11 +27,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A finished run: the result folder, its metrics and, when an order ended it early, why."""
+    """A finished run: the result folder, its metrics and, when an order ended it early, why.
+
+    `landing` is the order to land, if it was that.
+    """
 
     output: Path
     metrics: dict[str, Any]
     stopped_because: str | None
+    landing: Control | None = None
 
 
 def run(
@@ -61,9 +65,10 @@ def run(
     require_chat_template(tokenizer, is_chat=is_chat)
     trainer = build_trainer(config, model=model, tokenizer=tokenizer, data=data, work=work, hardware=hardware)
     look_at_lengths(trainer, data=data, config=config, report=report)
-    report.control()  # an attempt that was ended meanwhile goes no further
+    go_on(report)
 
     before = measure(trainer, report=report, name="before training")
+    go_on(report)
     base_answers = None if config.lora else sample(trainer, config=config, is_chat=is_chat)
 
     report.phase("training")
@@ -73,14 +78,23 @@ def run(
     seconds = time.monotonic() - started
 
     report.phase("saving")
-    after = measure(trainer, report=report, name="after training")
-    samples = sample_pairs(trainer, config=config, is_chat=is_chat, base_answers=base_answers)
+    stopped = orders.stopped_by
+    landing = stopped if stopped and stopped.action == "land" else None
+    # Landing is short of time: what was learned is stored, nothing is looked at any more.
+    after = None if landing else measure(trainer, report=report, name="after training")
+    samples = [] if landing else sample_pairs(trainer, config=config, is_chat=is_chat, base_answers=base_answers)
     metrics = summarise(trainer, before=before, after=after, data=data, seconds=seconds)
     write_output(trainer, config=config, output=output, data=data, hardware=hardware, results=(metrics, samples))
     shutil.rmtree(work)
     report.log(f"result written to {output}")
-    stopped = orders.stopped_by
-    return Outcome(output, metrics, (stopped.reason or "ordered to stop") if stopped else None)
+    return Outcome(output, metrics, (stopped.reason or "ordered to stop") if stopped else None, landing)
+
+
+def go_on(report: Report) -> None:
+    """An attempt that was ended meanwhile goes no further. Raises TokenRejected, LandedEmpty."""
+    order = report.control()
+    if order.action == "land":
+        raise LandedEmpty(order.reason)
 
 
 def quieten_libraries(*, is_offline: bool) -> None:

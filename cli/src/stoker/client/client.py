@@ -40,7 +40,7 @@ from stoker.client.transfer import FileFacts, Progress, download, hash_file
 from stoker.client.uploading import Upload
 from stoker_shared.recipe import ModelChoice, Recipe
 from stoker_shared.rpc.dataset_gateway import ArtifactFacts, ArtifactList
-from stoker_shared.rpc.deployer import MachineLogs, OfferList, ProvidersHealth
+from stoker_shared.rpc.deployer import BudgetFacts, BudgetList, MachineLogs, OfferList, ProvidersHealth
 from stoker_shared.rpc.metrics import Line, Lines, Point, Points
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
@@ -156,7 +156,8 @@ class Client:
             recipe_id: a saved recipe instead.
             provider: who gives the machine.
             budget_usd: the most that the job may cost; None leaves it to the server.
-            limits: `gpu_type`, `gpu_count`, `max_attempts`, `max_duration_seconds`, `environment`, ...
+            limits: `gpu_type`, `gpu_count`, `max_attempts`, `max_duration_seconds`, `project`,
+                `max_price_usd_per_hour`, `environment`, ...
 
         Raises:
             InvalidRequest: a field does not have the right form.
@@ -286,6 +287,23 @@ class Client:
         """
         identifier = artifact if isinstance(artifact, str) else artifact.artifact_id
         self._call("DELETE", f"/v1/artifacts/{_segment(identifier)}")
+
+    # ---- budgets
+
+    def budgets(self) -> list[BudgetFacts]:
+        """Your own budget, then those of your projects: limit, and what is held or spent of it."""
+        return self._get(BudgetList, "/v1/budgets").budgets
+
+    def set_budget(self, limit_usd: Decimal | str | None, *, project: str | None = None) -> BudgetFacts:
+        """Set your own limit, or that of a project; None takes it away.
+
+        Raises:
+            InvalidRequest: not an amount, or not a name.
+        """
+        limit = str(limit_usd) if limit_usd is not None else None
+        content = {"limit_usd": limit} if project is None else {"limit_usd": limit, "project": project}
+        kind = "user" if project is None else "project"
+        return parsed(BudgetFacts, self._call("PUT", f"/v1/budgets/{kind}", json=content))
 
     # ---- what there is to rent
 

@@ -125,6 +125,8 @@ def deploy(  # noqa: PLR0913 - each parameter is an option of the command
     gpu_count: Annotated[int | None, typer.Option(help="How many; 0 for a machine without.")] = None,
     budget: Annotated[str | None, typer.Option(metavar="USD", help="The most that the job may cost.")] = None,
     priority: PriorityOption = 0,
+    max_price: Annotated[str | None, typer.Option(metavar="USD", help="The most that an hour may cost.")] = None,
+    project: Annotated[str | None, typer.Option(help="Whose budget it counts against; stoker budget show.")] = None,
     watch_it: Annotated[bool, typer.Option("--watch", help="Follow it to its end.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -136,6 +138,8 @@ def deploy(  # noqa: PLR0913 - each parameter is an option of the command
         "gpu_count": gpu_count,
         "budget_limit": budget,
         "priority": priority or None,
+        "max_price_usd_per_hour": max_price,
+        "project": project,
     }
     with session_of(context).client() as client:
         done = client.deploy(provider, **{name: value for name, value in wanted.items() if value is not None})

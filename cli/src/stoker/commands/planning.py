@@ -30,6 +30,8 @@ def plan(  # noqa: PLR0913 - each parameter is an option of the command
     gpu_type: Annotated[str | None, typer.Option(help="Only this type.")] = None,
     gpu_count: Annotated[int | None, typer.Option(help="How many; 0 for a machine without.")] = None,
     budget: Annotated[str | None, typer.Option(metavar="USD", help="The most that the job may cost.")] = None,
+    max_price: Annotated[str | None, typer.Option(metavar="USD", help="The most that an hour may cost.")] = None,
+    project: Annotated[str | None, typer.Option(help="Whose budget it counts against; stoker budget show.")] = None,
     max_attempts: Annotated[int | None, typer.Option(help="Machines to try at most.")] = None,
     max_duration: Annotated[int | None, typer.Option(metavar="SECONDS", help="Longest run.")] = None,
     env: Pair = None,
@@ -67,6 +69,8 @@ def plan(  # noqa: PLR0913 - each parameter is an option of the command
         limits: dict[str, Any] = {
             "gpu_type": gpu_type,
             "gpu_count": gpu_count,
+            "max_price_usd_per_hour": max_price,
+            "project": project,
             "max_attempts": max_attempts,
             "max_duration_seconds": max_duration,
             "environment": variables or None,

@@ -10,7 +10,7 @@ from stoker.client.models import Dataset, Job, RankedOffer, SavedRecipe
 from stoker.terminal.figures import show_bytes
 from stoker_shared.money import show_usd
 from stoker_shared.rpc.dataset_gateway import ArtifactFacts, RowFault
-from stoker_shared.rpc.deployer import Offer, ProviderHealth
+from stoker_shared.rpc.deployer import BudgetFacts, Offer, ProviderHealth
 
 
 def table(*columns: str, title: str | None = None) -> Table:
@@ -56,6 +56,21 @@ def job_table(jobs: Iterable[Job], *, now: datetime) -> Table:
         cost, created = show_usd(job.cost_at(now)), _moment(job.created_at)
         made.add_row(
             job.job_id, escape(job.name), job.status, str(job.attempt), escape(where), cost, escape(reason), created
+        )
+    return made
+
+
+def budget_table(budgets: Iterable[BudgetFacts]) -> Table:
+    """What is held and spent of which limit."""
+    made = table("budget", ">limit", ">spent", ">held", ">free")
+    for budget in budgets:
+        limit, committed = budget.limit_micro_usd, budget.committed_micro_usd
+        made.add_row(
+            f"project {escape(budget.name)}" if budget.kind == "project" else "all your jobs",
+            "none" if limit is None else show_usd(limit),
+            show_usd(committed - budget.held_micro_usd),
+            show_usd(budget.held_micro_usd),
+            "" if limit is None else show_usd(max(limit - committed, 0)),
         )
     return made
 

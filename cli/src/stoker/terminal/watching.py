@@ -44,6 +44,8 @@ def end_lines(job: Job, *, now: datetime) -> list[str]:
     style = _STYLES.get(job.status, "bold")
     lines = [f"[{style}]{job.job_id} {job.status}[/] after {max(job.attempt, 1)} attempt(s), {_spent(job, now)}"]
     if job.status == "completed":
+        if job.reason != "success":
+            lines += [escape(text) for text in (job.message, job.detail) if text]
         return [*lines, f"Get it: stoker artifacts get {job.job_id}"]
     lines += [escape(text) for text in (job.message, job.detail) if text]
     if job.advice:
@@ -129,6 +131,8 @@ class _LivePanel:
         if board.tokens_per_second is not None:
             table.add_row("speed", f"{board.tokens_per_second:.0f} tokens/s")
         table.add_row("cost", _spent(board.job, now))
+        if board.job.detail:
+            table.add_row("note", Text(board.job.detail))
         left = board.time_left(now)
         if left is not None:
             table.add_row("time left", show_duration(left))

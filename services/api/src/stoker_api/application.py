@@ -7,6 +7,7 @@ from fastapi import FastAPI
 
 from stoker_api.accounts.endpoints import router as accounts
 from stoker_api.artifacts.endpoints import router as artifacts
+from stoker_api.budgets.endpoints import router as budgets
 from stoker_api.datasets.endpoints import router as datasets
 from stoker_api.deploy.endpoints import router as deploy
 from stoker_api.following.endpoints import router as following
@@ -28,7 +29,7 @@ The way to a model: open an upload and send the bytes, make a plan, launch it un
 its artifacts.
 """
 
-_ROUTERS = (accounts, datasets, recipes, providers, plans, jobs, following, reports, artifacts, deploy)
+_ROUTERS = (accounts, budgets, datasets, recipes, providers, plans, jobs, following, reports, artifacts, deploy)
 
 
 def build_application(lifespan: Lifespan, *, checks: Mapping[str, ReadinessCheck]) -> FastAPI:

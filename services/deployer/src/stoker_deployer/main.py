@@ -11,6 +11,7 @@ from fastapi import FastAPI
 
 from stoker_deployer.answers import subscribers as answer_subscribers
 from stoker_deployer.answers.service import Answers
+from stoker_deployer.bills.settling import Settlement, SettlingPace
 from stoker_deployer.jobs import subscribers as job_subscribers
 from stoker_deployer.jobs.admitting import Admitter
 from stoker_deployer.jobs.applying import Applier
@@ -21,6 +22,7 @@ from stoker_deployer.jobs.launching import Launcher
 from stoker_deployer.jobs.looking import Observer
 from stoker_deployer.jobs.reconcile import Hands, Reconciler
 from stoker_deployer.jobs.repository import JobRepository
+from stoker_deployer.ledger.budgets import Budgets
 from stoker_deployer.ledger.repository import LedgerRepository
 from stoker_deployer.pipeline.repository import ClaimRepository
 from stoker_deployer.pipeline.sweep import OrphanSweep
@@ -85,8 +87,10 @@ class Deployer:
         self.sweep = OrphanSweep(
             self.database, jobs, providers=self.providers, clock=clock, pause=settings.absence_pause
         )
+        self.settlement = self._settlement(jobs, ledger, clock=clock)
         job_subscribers.subscribe(self.bus, self.intake, self.pipeline)
-        answer_subscribers.subscribe(self.bus, Answers(self.database, jobs, self.providers))
+        budgets = Budgets(self.database, ledger, clock=clock)
+        answer_subscribers.subscribe(self.bus, Answers(self.database, jobs, self.providers), budgets)
         queue_subscribers.subscribe(self.bus, QueueAnswers(self.database, slots, clock=clock))
         self.bus.on_reconnect(self.relay.broker_returned)
         self._tasks: list[asyncio.Task[None]] = []
@@ -97,6 +101,7 @@ class Deployer:
         self._tasks = [
             asyncio.create_task(self.relay.run(), name="relay"),
             asyncio.create_task(self.pipeline.run(), name="pipeline"),
+            asyncio.create_task(self.settlement.run(), name="settlement of bills"),
             asyncio.create_task(self.sweep.run(every=self.settings.orphan_sweep_interval), name="orphan sweep"),
         ]
         for task in self._tasks:
@@ -110,6 +115,17 @@ class Deployer:
         # What a command began while the others were ending.
         await self.pipeline.stop()
         await self._close()
+
+    def _settlement(self, jobs: JobRepository, ledger: LedgerRepository, *, clock: Clock) -> Settlement:
+        return Settlement(
+            self.database,
+            jobs,
+            ledger,
+            providers=self.providers,
+            clock=clock,
+            pace=SettlingPace(self.settings.bill_ask_every, self.settings.settle_for),
+            after_commit=self.relay.wake,
+        )
 
     async def _close(self) -> None:
         await end_tasks(self._tasks)

@@ -72,6 +72,10 @@ class DeployerSettings(ServiceSettings):
     reservation: Duration = timedelta(hours=1)
     budget_tick: Duration = timedelta(seconds=10)
     accrue_every: Duration = timedelta(seconds=15)
+    landing_default: Duration = timedelta(minutes=5)
+    landing_safety: float = Field(default=1.5, ge=1, le=10)
+    bill_ask_every: Duration = timedelta(seconds=30)
+    settle_for: Duration = timedelta(hours=24)
     job_token_lifetime: Duration = timedelta(days=7)
     download_lifetime: Duration = timedelta(hours=24)
 

@@ -1,6 +1,7 @@
 """What the deployer answers: offers, facts about base models, health of providers, raw machine logs."""
 
 from datetime import timedelta
+from typing import Literal
 
 from pydantic import AwareDatetime, Field
 
@@ -140,10 +141,47 @@ class QueuePlaces(Message):
     places: list[QueuePlace]
 
 
+BudgetKind = Literal["user", "project"]
+
+
+class BudgetsQuery(Message):
+    """Ask for the budgets of a user and of the user's projects."""
+
+    owner: str
+
+
+class BudgetFacts(Message):
+    """One budget. `committed_micro_usd` is what jobs below it hold or have spent, over all time."""
+
+    kind: BudgetKind
+    name: str = Field(default="", description="Of the project; empty for the user's own budget")
+    limit_micro_usd: NonNegativeMicroUsd | None = Field(default=None, description="None: no limit")
+    committed_micro_usd: int = 0
+    held_micro_usd: int = Field(default=0, description="The part of it that running jobs may give back")
+
+
+class BudgetList(Message):
+    """The user's own budget first, then projects by name."""
+
+    budgets: list[BudgetFacts]
+
+
+class SetBudget(Message):
+    """Set or take away (None) a limit. It holds for attempts that begin from now on."""
+
+    owner: str
+    kind: BudgetKind
+    name: str = ""
+    limit_micro_usd: NonNegativeMicroUsd | None = None
+
+
 OFFERS = Rpc(SERVICE, "offers", OffersQuery, OfferList, callers=("api",), timeout=timedelta(seconds=15))
 INSPECT_MODEL = Rpc(SERVICE, "inspect_model", InspectModel, ModelFacts, callers=("api",), timeout=timedelta(seconds=30))
 HEALTH = Rpc(SERVICE, "health", HealthQuery, ProvidersHealth, callers=("api",), timeout=timedelta(seconds=15))
 LOGS = Rpc(SERVICE, "logs", MachineLogsQuery, MachineLogs, callers=("api",), timeout=timedelta(seconds=15))
 QUEUE = Rpc(SERVICE, "queue", QueueQuery, QueuePlaces, callers=("api",), timeout=timedelta(seconds=2))
 
-DEPLOYER = (OFFERS, INSPECT_MODEL, HEALTH, LOGS, QUEUE)
+BUDGETS = Rpc(SERVICE, "budgets", BudgetsQuery, BudgetList, callers=("api",))
+SET_BUDGET = Rpc(SERVICE, "set_budget", SetBudget, BudgetFacts, callers=("api",))
+
+DEPLOYER = (OFFERS, INSPECT_MODEL, HEALTH, LOGS, QUEUE, BUDGETS, SET_BUDGET)

@@ -67,6 +67,9 @@ class AttemptReport(Message):
     tokens_per_second: float | None = None
     latest_values: dict[str, float | None] = Field(default_factory=dict)
     loss_trouble: LossTrouble | None = None
+    landing_seconds: float | None = Field(
+        default=None, description="What stopping, saving and uploading takes, measured on this machine"
+    )
     exit: ExitFacts | None = None
 
 
@@ -151,6 +154,7 @@ class Heartbeat(Message):
     total_steps: int = 0
     seconds_left: float | None = None
     tokens_per_second: float | None = None
+    landing_seconds: float | None = None
 
 
 class Alert(Message):
@@ -175,17 +179,30 @@ class Exit(Message):
 
 
 class Control(Message):
-    """What a pod is told in the answer to each report."""
+    """What a pod is told in the answer to each report.
 
-    action: Literal["continue", "checkpoint", "stop"] = "continue"
+    `land`: stop between two steps, evaluate nothing more, store checkpoint and model, end with the reason `landed`;
+    all of it before `deadline`, when the machine is taken away.
+    """
+
+    action: Literal["continue", "checkpoint", "stop", "land"] = "continue"
     reason: str | None = None
     deadline: AwareDatetime | None = None
 
 
+class OrderAttempt(Message):
+    """Tell the pod of an attempt something with every answer from now on. The newest order counts."""
+
+    job_id: Identifier
+    attempt: int = Field(ge=1)
+    control: Control
+
+
 ADMIT = Rpc(SERVICE, "admit", AdmitAttempt, Empty, callers=("deployer",), timeout=timedelta(seconds=10))
 REVOKE = Rpc(SERVICE, "revoke", RevokeAttempt, Empty, callers=("deployer",), timeout=timedelta(seconds=10))
+ORDER = Rpc(SERVICE, "order", OrderAttempt, Empty, callers=("deployer",), timeout=timedelta(seconds=5))
 REPORT = Rpc(SERVICE, "report", ReportRequest, AttemptReport, callers=("deployer", "api"))
 POINTS = Rpc(SERVICE, "points", PointsQuery, Points, callers=("api",))
 LINES = Rpc(SERVICE, "lines", LinesQuery, Lines, callers=("api",))
 
-METRICS = (ADMIT, REVOKE, REPORT, POINTS, LINES)
+METRICS = (ADMIT, REVOKE, ORDER, REPORT, POINTS, LINES)

@@ -137,7 +137,7 @@ def no_offers(situation: Situation) -> Fault | None:
 
 def memory_too_small(situation: Situation) -> Fault | None:
     """No offer has the memory."""
-    if not situation.ranked or situation.launchable_offers:
+    if not situation.ranked or situation.fitting_offers:
         return None
     largest = max(situation.ranked, key=lambda ranked: ranked.capacity_bytes or 0)
     least = min(ranked.needed_bytes or 0 for ranked in situation.ranked)
@@ -148,6 +148,19 @@ def memory_too_small(situation: Situation) -> Fault | None:
             f"has {_gigabytes(largest.capacity_bytes or 0)}."
         ),
         next_step="Lower batch.per_device or batch.max_length, use LoRA, or choose a GPU with more memory.",
+    )
+
+
+def price_above_ceiling(situation: Situation) -> Fault | None:
+    """Every offer that has the memory costs more than may be paid."""
+    if not situation.fitting_offers or situation.launchable_offers:
+        return None
+    cheapest = min(ranked.offer.price_micro_usd_per_hour for ranked in situation.fitting_offers)
+    ceiling = show_usd(situation.ceiling_micro_usd_per_hour or 0)
+    return Fault(
+        code="price_above_ceiling",
+        message=f"The cheapest machine that fits costs {show_usd(cheapest)} per hour; the plan may pay {ceiling}.",
+        next_step="Raise max_price_usd_per_hour, or plan a run that fits a smaller machine.",
     )
 
 
@@ -207,6 +220,7 @@ BLOCKING: tuple[Check, ...] = (
     model_not_found,
     no_offers,
     memory_too_small,
+    price_above_ceiling,
     public_url_is_local,
     chat_template_missing,
     budget_too_small,

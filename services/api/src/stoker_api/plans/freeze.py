@@ -20,8 +20,9 @@ class FrozenPlan(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    schema_version: int = 1
+    schema_version: int = 2
     owner: str
+    project: str = "default"
     provider: str
     dataset_version_id: str
     dataset_sha256: str
@@ -29,6 +30,7 @@ class FrozenPlan(BaseModel):
     recipe: Recipe
     offers: list[PlannedOffer] = Field(description="Tried in this order: by fit, then price")
     budget_micro_usd: NonNegativeMicroUsd
+    max_price_micro_usd_per_hour: NonNegativeMicroUsd | None = None
     max_attempts: int
     max_duration_seconds: int
     docker_image: str | None

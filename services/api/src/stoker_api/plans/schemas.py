@@ -60,6 +60,10 @@ def _checked_environment(environment: dict[str, str]) -> dict[str, str]:
 
 Environment = Annotated[dict[str, str], AfterValidator(_checked_environment)]
 Dollars = Annotated[Decimal, Field(gt=0, le=1_000_000, description='US dollars, such as "12.50"')]
+ProjectName = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]*$"),
+]
 ProviderName = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
 DockerImage = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500)]
 
@@ -74,6 +78,8 @@ class PlanLimits(BaseModel):
     gpu_count: int | None = Field(default=None, ge=0, le=64, description="0 for a machine without GPU")
     docker_image: DockerImage | None = None
     volume_size_gb: int | None = Field(default=None, ge=1, le=65_536)
+    project: ProjectName = Field(default="default", description="Whose budget it counts against, besides your own")
+    max_price_usd_per_hour: Dollars | None = Field(default=None, description="Dearer machines are not taken")
 
 
 class NewPlan(PlanLimits):

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from decimal import Decimal
 
 from stoker_api.plans.faults import blocking_faults, warnings
 from stoker_api.plans.forecast import Forecast, forecast
@@ -164,6 +165,7 @@ def judge(wanted: NewPlan, *, recipe: Recipe, facts: GatheredFacts, policy: Plan
         max_duration=policy.default_max_duration if given is None else timedelta(seconds=given),
         public_urls=dict(policy.public_urls),
         gpu_wanted=_gpu_wanted(wanted),
+        ceiling_micro_usd_per_hour=_micro_usd(wanted.max_price_usd_per_hour),
     )
 
 
@@ -211,6 +213,7 @@ def _frozen(owner: str, *, wanted: NewPlan, situation: Situation, policy: PlanPo
     dataset = situation.facts.dataset
     return FrozenPlan(
         owner=owner,
+        project=wanted.project,
         provider=wanted.provider,
         dataset_version_id=dataset.dataset_version_id,
         dataset_sha256=dataset.sha256,
@@ -218,12 +221,17 @@ def _frozen(owner: str, *, wanted: NewPlan, situation: Situation, policy: PlanPo
         recipe=situation.recipe,
         offers=[_planned(ranked.offer) for ranked in situation.launchable_offers[:_MOST_OFFERS]],
         budget_micro_usd=situation.budget_micro_usd,
+        max_price_micro_usd_per_hour=situation.ceiling_micro_usd_per_hour,
         max_attempts=wanted.max_attempts or policy.default_max_attempts,
         max_duration_seconds=int(situation.max_duration.total_seconds()),
         docker_image=wanted.docker_image,
         volume_size_gb=wanted.volume_size_gb,
         environment_names=sorted(wanted.environment),
     )
+
+
+def _micro_usd(amount: Decimal | None) -> MicroUsd | None:
+    return None if amount is None else usd(amount)
 
 
 def _planned(offer: Offer) -> PlannedOffer:

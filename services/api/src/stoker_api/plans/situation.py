@@ -46,11 +46,22 @@ class Situation:
     # URL by name of the setting under which an operator can change it.
     public_urls: dict[str, str] = field(default_factory=dict)
     gpu_wanted: str = "any machine"
+    ceiling_micro_usd_per_hour: int | None = None
+
+    @property
+    def fitting_offers(self) -> list[RankedOffer]:
+        """Those into which the run fits, or may fit."""
+        return [ranked for ranked in self.ranked if ranked.fit != "does_not_fit"]
 
     @property
     def launchable_offers(self) -> list[RankedOffer]:
-        """Those into which the run fits, or may fit."""
-        return [ranked for ranked in self.ranked if ranked.fit != "does_not_fit"]
+        """Those of them that may be paid for."""
+        ceiling = self.ceiling_micro_usd_per_hour
+        return [
+            ranked
+            for ranked in self.fitting_offers
+            if ceiling is None or ranked.offer.price_micro_usd_per_hour <= ceiling
+        ]
 
     @property
     def health(self) -> ProviderHealth | None:

@@ -9,9 +9,12 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from stoker_deployer.jobs.announcing import PHASE_EVENTS, Aftermath, tell
+from stoker_deployer.jobs.covering import WAITS_FOR_BUDGET
+from stoker_deployer.jobs.landing import reserve_ahead
 from stoker_deployer.jobs.repository import JobRepository
 from stoker_deployer.jobs.steps import (
     BeginAttempt,
+    BeginLanding,
     BeginTermination,
     Change,
     EndAttempt,
@@ -32,13 +35,14 @@ from stoker_shared.events import (
     JobEvent,
     JobFailed,
     JobRequeued,
+    LandingStarted,
     MachineProvisioned,
     ProvisioningStarted,
     TerminationStalled,
     TerminationStarted,
 )
 from stoker_shared.job_state import EndReason, JobStatus, may_follow
-from stoker_shared.money import cost_of
+from stoker_shared.money import MicroUsd, cost_of
 from stoker_shared.outbox import enqueue
 
 _END_EVENTS: dict[JobStatus, type[JobEvent]] = {
@@ -80,6 +84,7 @@ class Applier:
             BeginAttempt: self._begin_attempt,
             RecordMachine: self._record_machine,
             EnterPhase: self._enter_phase,
+            BeginLanding: self._begin_landing,
             BeginTermination: self._begin_termination,
             EndAttempt: self._end_attempt,
             TellStall: self._tell_stall,
@@ -96,6 +101,12 @@ class Applier:
 
     async def _enter_phase(self, session: AsyncSession, change: EnterPhase, view: View, *, token: UUID) -> Applied:
         transition = _Transition(change.status, PHASE_EVENTS[change.status], {}, {}, {})
+        return await self._go(session, view, transition, token=token)
+
+    async def _begin_landing(self, session: AsyncSession, change: BeginLanding, view: View, *, token: UUID) -> Applied:
+        noted = {"landing_since": view.now, "landing_why": change.why}
+        fields = {"why": change.why, "deadline": change.deadline, "detail": change.detail[:_DETAIL_LENGTH]}
+        transition = _Transition(view.job.state, LandingStarted, {}, noted, fields)
         return await self._go(session, view, transition, token=token)
 
     async def _wait(
@@ -130,8 +141,13 @@ class Applier:
         if obstacle:
             wait, queue = Wait(view.policy.queued_check, obstacle), {"provider": provider, "waits_for": ""}
             return await self._wait(session, wait, view, token=token, queue=queue)
-        attempt = _intent(change, view)
         book = view.snapshot.book
+        await self._ledger.lock(session, book, at=view.now)
+        if change.least and book.free < change.least:
+            wait = Wait(view.policy.queued_check, f"{WAITS_FOR_BUDGET}: another job took it")
+            return await self._wait(session, wait, view, token=token)
+        reservation = MicroUsd(max(min(change.reservation, book.free), 0))
+        attempt = _intent(change, view)
         values = {
             "status": JobStatus.PROVISIONING.value,
             "sequence": view.job.sequence + 1,
@@ -145,7 +161,7 @@ class Applier:
         }
         await self._jobs.move(session, view.job, token=token, values=values)
         await self._jobs.add_attempt(session, attempt)
-        book.reserve(change.number, amount=change.reservation, at=view.now)
+        book.reserve(change.number, amount=reservation, at=view.now)
         await self._ledger.save(session, book)
         begun = replace(view.snapshot, job=_changed(view.job, values), attempt=attempt)
         told = tell(
@@ -154,7 +170,7 @@ class Applier:
             provider=attempt.provider,
             gpu_type=attempt.gpu_type,
             gpu_count=attempt.gpu_count,
-            reserved_micro_usd=change.reservation,
+            reserved_micro_usd=reservation,
         )
         await enqueue(session, told)
         return Applied(fresh=begun)
@@ -162,7 +178,10 @@ class Applier:
     async def _record_machine(
         self, session: AsyncSession, change: RecordMachine, view: View, *, token: UUID
     ) -> Applied:
-        kept = {"handle": change.machine.handle, "launched_at": view.now, "absent_since": None}
+        kept: dict[str, Any] = {"handle": change.machine.handle, "launched_at": view.now, "absent_since": None}
+        if change.machine.price_micro_usd_per_hour is not None:
+            # What the provider asks counts, not what it offered when the plan was made.
+            kept["price_micro_usd_per_hour"] = change.machine.price_micro_usd_per_hour
         if view.job.state == JobStatus.TERMINATING:
             # The machine of a launch whose outcome was unknown has turned up: it is terminated next.
             await self._jobs.move(session, view.job, token=token, values={"check_failures": 0})
@@ -206,7 +225,9 @@ class Applier:
             fields["next_attempt_at"] = change.retry_at
             event = JobRequeued
         started = view.attempt.billing_started_at
-        noted = {"ended_at": view.now, "billing_ended_at": view.billed_until if started else None}
+        noted: dict[str, Any] = {"ended_at": view.now, "billing_ended_at": view.billed_until if started else None}
+        if change.is_billed:
+            noted |= {"bill_state": "open", "bill_ask_at": view.now}
         view.snapshot.book.settle(view.job.attempt, total=view.cost, at=view.now)
         view.snapshot.book.release(view.job.attempt, at=view.now)
         transition = _Transition(change.status, event, values, noted, fields)
@@ -242,7 +263,7 @@ class Applier:
     async def _go(
         self, session: AsyncSession, view: View, transition: _Transition, *, token: UUID, has_settled: bool = False
     ) -> Applied:
-        if not may_follow(view.job.state, transition.status):
+        if transition.status != view.job.state and not may_follow(view.job.state, transition.status):
             raise ValueError(f"{view.job.job_id} cannot go from {view.job.status} to {transition.status}")
         values = {
             "status": transition.status.value,
@@ -272,8 +293,12 @@ class Applier:
         if is_due_only and view.now - last < view.policy.accrue_every:
             return {}
         top_up = cost_of(view.policy.reservation, view.price)
-        view.snapshot.book.accrue(attempt.number, total=view.cost, at=view.now, top_up=top_up)
-        await self._ledger.save(session, view.snapshot.book)
+        book, ahead = view.snapshot.book, reserve_ahead(view)
+        if book.lacks(attempt.number, total=view.cost + ahead):
+            await self._ledger.lock(session, book, at=view.now)
+        book.accrue(attempt.number, total=view.cost, at=view.now, top_up=top_up)
+        book.top_up(attempt.number, least=ahead, wanted=max(top_up, ahead), at=view.now)
+        await self._ledger.save(session, book)
         ended = getattr(view.sight.machine, "ended_at", None)
         return {
             "accrued_at": view.now,

@@ -1,14 +1,24 @@
-"""Ends what an attempt has outside: its machine and its tokens."""
+"""Ends what an attempt has outside: its training, its machine and its tokens."""
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 
+from stoker_deployer.jobs.landing import look_in_time
 from stoker_deployer.jobs.running import cannot_ask
-from stoker_deployer.jobs.steps import Change, EndAttempt, RecordMachine, TerminateMachine, Wait
+from stoker_deployer.jobs.steps import (
+    BeginLanding,
+    Change,
+    EndAttempt,
+    OrderLanding,
+    RecordMachine,
+    TerminateMachine,
+    Wait,
+)
 from stoker_deployer.jobs.view import View
-from stoker_deployer.providers import Provider
+from stoker_deployer.providers import Bills, Provider
 from stoker_shared.bus import RpcClient
-from stoker_shared.errors import ProviderError, ServiceUnavailable
+from stoker_shared.errors import ProviderError, RemoteRefusal, ServiceUnavailable
 from stoker_shared.logging import get_logger
 from stoker_shared.rpc import dataset_gateway, metrics
 
@@ -41,6 +51,16 @@ class Closer:
             )
         return Wait(step.after, "the machine is being released", noted={"terminate_calls": calls})
 
+    async def order_landing(self, view: View, step: OrderLanding) -> Change:
+        """Have the metrics service tell the trainer to land with its next answer; the same order may be given again."""
+        control = metrics.Control(action="land", reason=step.why, deadline=step.deadline)
+        order = metrics.OrderAttempt(job_id=view.job.job_id, attempt=view.attempt.number, control=control)
+        try:
+            await self._rpc.ask(metrics.ORDER, order)
+        except (ServiceUnavailable, RemoteRefusal) as error:
+            return look_in_time(view, cannot_ask(view, error.detail))
+        return BeginLanding(step.why, step.deadline, step.detail)
+
     async def terminate_surplus(self, view: View, step: RecordMachine) -> Change:
         """Release further machines of one name before the kept one is recorded."""
         provider = self._providers[view.attempt.provider]
@@ -57,4 +77,9 @@ class Closer:
             await asyncio.gather(self._rpc.ask(dataset_gateway.REVOKE, revoked), self._rpc.ask(metrics.REVOKE, revoked))
         except ServiceUnavailable as error:
             return cannot_ask(view, error.detail)
-        return step
+        return replace(step, is_billed=self._is_billed(view))
+
+    def _is_billed(self, view: View) -> bool:
+        attempt = view.attempt
+        ran = attempt.handle is not None and attempt.billing_started_at is not None
+        return ran and isinstance(self._providers.get(attempt.provider), Bills)

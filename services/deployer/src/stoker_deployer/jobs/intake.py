@@ -8,11 +8,10 @@ from stoker_deployer.jobs.announcing import Aftermath, tell
 from stoker_deployer.jobs.applying import Applier
 from stoker_deployer.jobs.reconcile import Reconciler
 from stoker_deployer.jobs.repository import JobRepository
-from stoker_deployer.jobs.steps import LaunchMachine, TerminateMachine
+from stoker_deployer.jobs.steps import Deed
 from stoker_deployer.jobs.tables import Cancellation, Job
 from stoker_deployer.jobs.transitions import next_step
 from stoker_deployer.jobs.view import Snapshot
-from stoker_deployer.ledger.book import Book
 from stoker_deployer.pipeline.claims import Claim
 from stoker_deployer.pipeline.repository import ClaimRepository
 from stoker_shared.clock import Clock
@@ -67,11 +66,11 @@ class Intake:
                 job=job,
                 attempt=None,
                 cancellation=await self._jobs.cancellation(session, command.job_id),
-                book=Book(command.job_id, budget=command.budget_micro_usd),
+                book=await self._jobs.open_book(session, job),
             )
             await enqueue(session, tell(JobQueued, Aftermath(job, None, snapshot.book, now)))
             step = next_step(view := self._reconciler.view(snapshot))
-            if isinstance(step, LaunchMachine | TerminateMachine):
+            if isinstance(step, Deed):
                 raise TypeError(f"a queued job cannot need {step}")
             applied = await self._applier.apply(session, step, view, token=claim.token)
         logger.info("job taken", **command.summary(), has_begun=applied.fresh is not None)

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Mapping
 
+from stoker_deployer.jobs.landing import LANDED
 from stoker_deployer.jobs.pod_reasons import reason_of
 from stoker_deployer.jobs.tables import Attempt, Job
 from stoker_deployer.jobs.view import Sight, Snapshot
@@ -63,7 +64,9 @@ class Observer:
             return None
 
     async def _has_artifacts(self, job: Job, attempt: Attempt, report: AttemptReport | None) -> bool | None:
-        if report is None or report.exit is None or reason_of(report.exit) != EndReason.SUCCESS:
+        if report is None or report.exit is None:
+            return None
+        if reason_of(report.exit) != EndReason.SUCCESS and report.exit.reason != LANDED:
             return None
         try:
             stored = await self._rpc.ask(

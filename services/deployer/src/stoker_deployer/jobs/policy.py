@@ -38,3 +38,7 @@ class Policy:
     terminate_stalled_after: timedelta
     """A machine that takes longer than this to go is told of, and again each `terminate_stalled_every`."""
     terminate_stalled_every: timedelta
+    landing_default: timedelta
+    """What landing takes until it was measured; never more than a quarter of the machine time that the budget buys."""
+    landing_safety: float
+    """The measured time is taken so many times."""

@@ -14,6 +14,7 @@ from stoker_deployer.jobs.steps import (
     Change,
     EndAttempt,
     LaunchMachine,
+    OrderLanding,
     RecordMachine,
     Step,
     TerminateMachine,
@@ -113,6 +114,8 @@ class Reconciler:
                 return await self._hands.launcher.launch(view, claim)
             case TerminateMachine():
                 return await self._hands.closer.terminate(view, step)
+            case OrderLanding():
+                return await self._hands.closer.order_landing(view, step)
             case RecordMachine() if step.surplus:
                 return await self._hands.closer.terminate_surplus(view, step)
             case EndAttempt():

@@ -13,8 +13,10 @@ from sqlmodel import col, select
 from stoker_deployer.jobs.errors import ClaimLost
 from stoker_deployer.jobs.tables import Attempt, Cancellation, Job, Table
 from stoker_deployer.jobs.view import Snapshot
+from stoker_deployer.ledger.book import Book
 from stoker_deployer.ledger.repository import LedgerRepository
 from stoker_shared.database import UtcColumn
+from stoker_shared.job_state import JobStatus
 
 _FORGET_CANCELLATIONS = text("""
 DELETE FROM cancellations c WHERE requested_at < :before AND NOT EXISTS (SELECT 1 FROM jobs WHERE job_id = c.job_id)
@@ -57,9 +59,16 @@ class JobRepository:
             job=job,
             attempt=next((attempt for attempt in attempts if attempt.number == job.attempt), None),
             cancellation=cancellation,
-            book=await self._ledger.open_book(session, job_id, budget=job.budget_micro_usd),
+            book=await self.open_book(session, job),
             ran_before=sum((_ran(attempt) for attempt in attempts if attempt.number < job.attempt), timedelta()),
         )
+
+    async def open_book(self, session: AsyncSession, job: Job) -> Book:
+        """The job's book under the budgets above it."""
+        levels = await self._ledger.levels(
+            session, owner=job.owner, project=job.project_name, is_waiting=job.state == JobStatus.QUEUED
+        )
+        return await self._ledger.open_book(session, job.job_id, budget=job.budget_micro_usd, levels=levels)
 
     async def move(self, session: AsyncSession, job: Job, *, token: UUID, values: Mapping[str, Any]) -> None:
         """Change a job, if it is still what the caller believes it is.

@@ -1,16 +1,22 @@
 """Rules for a job that has a machine, as a table in order of precedence. Each rule is pure and may have no opinion."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 
+from stoker_deployer.jobs.ceiling import price_above_ceiling
+from stoker_deployer.jobs.landing import (
+    LANDED,
+    budget_exhausted,
+    duration_exceeded,
+    end_of_landing,
+    landing_due,
+)
 from stoker_deployer.jobs.pod_reasons import reason_of
 from stoker_deployer.jobs.steps import BeginTermination, EnterPhase, Step, Wait
 from stoker_deployer.jobs.view import View
 from stoker_deployer.jobs.watchdogs import RUNNING_WATCHDOGS, loss_in_trouble
 from stoker_deployer.providers import Alive, AliveKind, Exited, Gone, Unknown
 from stoker_shared.job_state import EndReason, JobStatus
-from stoker_shared.money import cost_of, show_usd
 from stoker_shared.rpc.metrics import Phase
 
 Rule = Callable[[View], Step | None]
@@ -49,22 +55,13 @@ def cannot_ask(view: View, why: str) -> Wait:
     return Wait(pause, why, noted=missed, has_failed=True)
 
 
-def in_time_for_the_budget(view: View, step: Step) -> Step:
-    """The step, or the same wait cut short: whoever is waited for, the budget is looked at before it is gone."""
-    if not isinstance(step, Wait) or view.price == 0 or view.attempt.billing_started_at is None:
-        return step
-    left = view.job.budget_micro_usd - _spent(view) - cost_of(view.policy.budget_tick, view.price)
-    lasts = timedelta(hours=1) * max(left, 0) / view.price
-    return replace(step, after=min(step.after, max(lasts, view.policy.active_check)))
-
-
 def _pod_succeeded(view: View) -> Step | None:
     said = view.sight.report.exit if view.sight.report else None
     if said is None or reason_of(said) != EndReason.SUCCESS:
         return None
     if view.sight.has_artifacts is None:
         # Its machine may cost money for as long as the gateway is away, but not more than the budget.
-        return _budget_exhausted(view) or cannot_ask(
+        return budget_exhausted(view) or cannot_ask(
             view, "the dataset gateway does not tell whether the model is stored"
         )
     if view.sight.has_artifacts:
@@ -72,6 +69,21 @@ def _pod_succeeded(view: View) -> Step | None:
     if view.snapshot.cancellation:
         return None
     return BeginTermination(EndReason.ARTIFACTS_MISSING, f"The gateway has no file of attempt {view.job.attempt}.")
+
+
+def _pod_landed(view: View) -> Step | None:
+    said = view.sight.report.exit if view.sight.report else None
+    # A pod cannot claim to have landed by itself.
+    if said is None or said.reason != LANDED or view.attempt.landing_why is None:
+        return None
+    if view.sight.has_artifacts is None:
+        return budget_exhausted(view) or cannot_ask(
+            view, "the dataset gateway does not tell whether the model is stored"
+        )
+    if view.snapshot.cancellation and not view.sight.has_artifacts:
+        return None
+    stored = said.message if view.sight.has_artifacts else f"Nothing is stored: {said.message}"
+    return BeginTermination(end_of_landing(view.attempt.landing_why, has_stored=view.sight.has_artifacts), stored)
 
 
 def _cancel_requested(view: View) -> Step | None:
@@ -133,30 +145,6 @@ def _machine_is_back(view: View) -> Step | None:
     return Wait(timedelta(0), "the machine is there after all", noted=forgotten)
 
 
-def _budget_exhausted(view: View) -> Step | None:
-    if view.price == 0 or view.attempt.billing_started_at is None:
-        return None
-    spent, budget = _spent(view), view.job.budget_micro_usd
-    if spent + cost_of(view.policy.budget_tick, view.price) < budget:
-        return None
-    return BeginTermination(EndReason.BUDGET_EXHAUSTED, f"{show_usd(spent)} of {show_usd(budget)} are spent.")
-
-
-def _spent(view: View) -> int:
-    book = view.snapshot.book
-    return book.spent - book.spent_by(view.job.attempt) + view.cost
-
-
-def _duration_exceeded(view: View) -> Step | None:
-    started = view.attempt.billing_started_at
-    if started is None:
-        return None
-    ran, limit = view.snapshot.ran_before + (view.now - started), timedelta(seconds=view.job.max_duration_seconds)
-    if ran < limit:
-        return None
-    return BeginTermination(EndReason.MAX_DURATION_REACHED, f"The machine ran {ran}, allowed are {limit}.")
-
-
 def _phase_advanced(view: View) -> Step | None:
     phase = view.sight.report.phase if view.sight.report else None
     if phase is None:
@@ -174,14 +162,17 @@ def _someone_is_silent(view: View) -> Step | None:
 RUNNING_RULES: tuple[Rule, ...] = (
     billing_began,
     _pod_succeeded,
+    _pod_landed,
     _cancel_requested,
     _pod_failed,
     # Before all that waits for somebody's answer.
-    _budget_exhausted,
+    budget_exhausted,
     _machine_vanished,
     _machine_exited,
     _machine_is_back,
-    _duration_exceeded,
+    price_above_ceiling,
+    duration_exceeded,
+    landing_due,
     loss_in_trouble,
     _phase_advanced,
     # From here on it must be known how pod and machine are.

@@ -3,12 +3,15 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 from stoker_deployer.providers import Machine
 from stoker_shared.commands import PlannedOffer
 from stoker_shared.job_state import EndReason, JobStatus
 from stoker_shared.money import MicroUsd
+
+LandingWhy = Literal["budget", "duration"]
+"""What runs out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,8 @@ class BeginAttempt:
     number: int
     offer: PlannedOffer
     reservation: MicroUsd
+    least: MicroUsd
+    """If the budgets have less than this by then, the attempt does not begin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +55,24 @@ class EnterPhase:
     """The pod is further than the row says."""
 
     status: JobStatus
+
+
+@dataclass(frozen=True, slots=True)
+class OrderLanding:
+    """Have the trainer told to store what it has and to stop before the deadline."""
+
+    why: LandingWhy
+    deadline: datetime
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class BeginLanding:
+    """The order to land stands: no other status, but an event, and the attempt ends with another reason."""
+
+    why: LandingWhy
+    deadline: datetime
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +100,8 @@ class EndAttempt:
     reason: EndReason
     detail: str = ""
     retry_at: datetime | None = None
+    is_billed: bool = False
+    """The provider will tell what it charges."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +119,20 @@ class EndQueued:
     detail: str = ""
 
 
-Deed = LaunchMachine | TerminateMachine
+Deed = LaunchMachine | TerminateMachine | OrderLanding
 """Steps that call the outside world and lead to a change."""
 
-Change = Wait | BeginAttempt | RecordMachine | EnterPhase | BeginTermination | EndAttempt | TellStall | EndQueued
+Change = (
+    Wait
+    | BeginAttempt
+    | RecordMachine
+    | EnterPhase
+    | BeginLanding
+    | BeginTermination
+    | EndAttempt
+    | TellStall
+    | EndQueued
+)
 """Steps that are applied in one transaction."""
 
 Step = Deed | Change

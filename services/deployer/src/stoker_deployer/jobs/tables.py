@@ -8,7 +8,7 @@ from sqlalchemy import BigInteger, MetaData
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field, SQLModel
 
-from stoker_shared.commands import LaunchJob, PlannedOffer
+from stoker_shared.commands import LaunchJob
 from stoker_shared.database import UtcColumn
 from stoker_shared.job_state import EndReason, JobStatus
 
@@ -78,14 +78,14 @@ class Job(Table, table=True):
         return EndReason(self.end_reason) if self.end_reason else None
 
     @property
+    def project_name(self) -> str:
+        """Whose budget it counts against, besides the owner's."""
+        return str(self.command.get("project") or "default")
+
+    @property
     def launch(self) -> LaunchJob:
         """The command as it arrived."""
         return LaunchJob.model_validate(self.command)
-
-    def offer_of(self, attempt: int) -> PlannedOffer:
-        """The offer that an attempt takes: the plan's ranking, one after the other, then from the start."""
-        offers = self.launch.offers
-        return offers[(attempt - 1) % len(offers)]
 
 
 class Attempt(Table, table=True):
@@ -94,7 +94,7 @@ class Attempt(Table, table=True):
     `refused_at`: it is certain that no machine was made. `absent_since`: the first look that found no machine.
     `exited_since`: the first look that found the machine ended without a report. `report_missed_at`: the last time
     that nobody could tell what the pod reported. `stall_told_at`: the last time that it was told that the machine does
-    not go.
+    not go. `landing_since`: when the trainer was ordered to land, for `landing_why`. `bill_state` is a `BillState`; `bill_ask_at`: when the provider is asked (again) what it bills.
     """
 
     __tablename__ = "attempts"
@@ -124,6 +124,12 @@ class Attempt(Table, table=True):
     end_reason: str | None = None
     end_detail: str = ""
     ended_at: datetime | None = _time_or_none()
+
+    landing_since: datetime | None = _time_or_none()
+    landing_why: str | None = None
+    bill_state: str = ""
+    bill_ask_at: datetime | None = _time_or_none()
+    billed_micro_usd: int | None = Field(default=None, sa_type=BigInteger)
 
 
 class Cancellation(Table, table=True):

@@ -3,10 +3,12 @@
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
+from stoker_deployer.jobs.ceiling import all_too_dear, offers_within
+from stoker_deployer.jobs.covering import begin_covered
 from stoker_deployer.jobs.environment import environment_faults
-from stoker_deployer.jobs.running import RUNNING_RULES, billing_began, cannot_ask, first_step, in_time_for_the_budget
+from stoker_deployer.jobs.landing import end_of_landing, look_in_time
+from stoker_deployer.jobs.running import RUNNING_RULES, billing_began, cannot_ask, first_step
 from stoker_deployer.jobs.steps import (
-    BeginAttempt,
     BeginTermination,
     EndAttempt,
     EndQueued,
@@ -20,7 +22,6 @@ from stoker_deployer.jobs.view import View
 from stoker_deployer.jobs.watchdogs import STUCK_PROVISIONING, termination_stalled
 from stoker_deployer.providers import Exited, Gone, Machine, Unknown
 from stoker_shared.job_state import EndReason, JobStatus
-from stoker_shared.money import MicroUsd, cost_of, show_usd
 
 
 def next_step(view: View) -> Step:
@@ -45,22 +46,17 @@ def _queued(view: View) -> Step:
 
 def _begin_attempt(view: View) -> Step:
     number = view.job.attempt + 1
-    offer = view.job.offer_of(number)
+    offers = offers_within(launch := view.job.launch)
+    if not offers:
+        return all_too_dear(launch)
+    # The plan's ranking, one after the other, then from the start.
+    offer = offers[(number - 1) % len(offers)]
     if offer.provider not in view.providers:
         configured = ", ".join(sorted(view.providers)) or "none"
         return EndQueued(
             EndReason.PROVIDER_REFUSED, f"Provider {offer.provider!r} is not configured (configured: {configured})."
         )
-    price, left = MicroUsd(offer.price_micro_usd_per_hour), view.snapshot.book.budget_left
-    tick = cost_of(view.policy.budget_tick, price)
-    if left < tick:
-        return EndQueued(
-            EndReason.BUDGET_NOT_COVERED,
-            f"{show_usd(left)} of {show_usd(view.job.budget_micro_usd)} are left; attempt {number} needs at least "
-            f"{show_usd(tick)} at {show_usd(price)} per hour.",
-        )
-    wanted = max(tick, cost_of(view.policy.reservation, price))
-    return BeginAttempt(number, offer, MicroUsd(min(left, wanted)))
+    return begin_covered(view, offer, number=number)
 
 
 def _provisioning(view: View) -> Step:
@@ -107,7 +103,7 @@ def _machine_costs_on(view: View) -> Step | None:
 
 def _running(view: View) -> Step:
     step = first_step(RUNNING_RULES, view) or Wait(view.policy.active_check, "all is well")
-    return in_time_for_the_budget(view, step)
+    return look_in_time(view, step) if isinstance(step, Wait) else step
 
 
 _RULES: dict[JobStatus, Callable[[View], Step]] = {
@@ -157,6 +153,11 @@ def _end_attempt(view: View) -> EndAttempt:
         return EndAttempt(reason.ending.status, reason, detail)
     if view.snapshot.cancellation:
         return EndAttempt(JobStatus.CANCELLED, EndReason.CANCELLED_BY_USER, view.snapshot.cancellation.why)
+    if view.attempt.landing_why:
+        # What was left was for landing; another attempt would only land again.
+        return EndAttempt(
+            JobStatus.FAILED, end_of_landing(view.attempt.landing_why, has_stored=False), f"While landing: {detail}"
+        )
     if job.attempt >= job.max_attempts:
         return EndAttempt(
             reason.ending.status, reason, f"{detail} Attempt {job.attempt} of {job.max_attempts}.".strip()

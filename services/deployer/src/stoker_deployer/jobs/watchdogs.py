@@ -98,6 +98,8 @@ def _phase_entered(view: View) -> datetime | None:
 
 
 def _step_rose(view: View) -> datetime | None:
+    if view.attempt.landing_since is not None:
+        return None  # it was told to stop, and has its own deadline
     # Before the first step the phase is what began.
     return _report(view).last_progress_at or _report(view).phase_since
 

@@ -1,4 +1,4 @@
-"""The ledger's table. Rows are only ever added."""
+"""The ledger's tables."""
 
 from datetime import datetime
 from uuid import UUID
@@ -11,7 +11,7 @@ from stoker_shared.database import UtcColumn
 
 
 class LedgerEntry(Table, table=True):
-    """`amount` micro-dollars went from account `credit` to account `debit`. `key` is unique."""
+    """`amount` micro-dollars went from account `credit` to account `debit`. `key` is unique. Rows are only added."""
 
     __tablename__ = "ledger_entries"
 
@@ -24,3 +24,16 @@ class LedgerEntry(Table, table=True):
     amount: int = Field(sa_type=BigInteger)
     at: datetime = Field(sa_type=UtcColumn)
     key: str = Field(unique=True)
+
+
+class Budget(Table, table=True):
+    """What a user, or a project of a user, may spend in all, and what is held or spent of it. See `levels.py`."""
+
+    __tablename__ = "budgets"
+
+    kind: str = Field(primary_key=True)
+    owner: str = Field(primary_key=True)
+    name: str = Field(primary_key=True)
+    limit_micro_usd: int | None = Field(default=None, sa_type=BigInteger)
+    committed_micro_usd: int = Field(default=0, sa_type=BigInteger)
+    updated_at: datetime = Field(sa_type=UtcColumn)

@@ -131,18 +131,6 @@ class OrphanSweep:
             logger.warning("old cancellations kept", reason=error.detail)
 
 
-async def _terminated(provider: Provider, machine: Machine) -> bool:
-    # One that refuses must not keep the others: it is asked again by the next sweep.
-    about = {"provider": provider.name, "machine": machine.name, "handle": machine.handle}
-    try:
-        await provider.terminate(machine.handle)
-    except ProviderError as error:
-        logger.warning("orphan machine not terminated", **about, reason=error.detail)
-        return False
-    logger.error("orphan machine terminated", **about)
-    return True
-
-
 async def _terminated(provider: Provider, stray: Stray) -> bool:
     # One that refuses must not keep the others: it is asked again by the next sweep.
     about = {"provider": provider.name, "machine": stray.name, "handle": stray.handle}

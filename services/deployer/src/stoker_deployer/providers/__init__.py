@@ -3,6 +3,7 @@
 from stoker_deployer.providers.base import (
     Alive,
     AliveKind,
+    Bills,
     Exited,
     Gone,
     LogPiece,
@@ -16,6 +17,7 @@ from stoker_deployer.providers.base import (
 __all__ = [
     "Alive",
     "AliveKind",
+    "Bills",
     "Exited",
     "Gone",
     "LogPiece",

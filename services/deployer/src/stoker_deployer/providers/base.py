@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from stoker_shared.money import MicroUsd
 from stoker_shared.rpc.deployer import ModelFacts, Offer, OffersQuery, ProviderHealth
 
 
@@ -54,11 +55,15 @@ MachineState = Alive | Exited | Gone | Unknown
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """A machine as a provider knows it. `name` is ours, `handle` is what the provider knows it by."""
+    """A machine as a provider knows it. `name` is ours, `handle` is what the provider knows it by.
+
+    `price_micro_usd_per_hour` is what the provider asks for it, None if it does not tell: then the offer's counts.
+    """
 
     name: str
     handle: str
     state: MachineState
+    price_micro_usd_per_hour: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,3 +178,16 @@ class Provider(ABC):
     async def close(self) -> None:
         """Release connections."""
         return
+
+
+class Bills(ABC):
+    """Capability: the provider tells afterwards what it charges for a machine. Mixed into a `Provider`."""
+
+    @abstractmethod
+    async def billed(self, handle: str) -> MicroUsd | None:
+        """What a machine that is gone has cost by the provider's own books. None: not known yet.
+
+        Raises:
+            NotBilled: this machine will never be billed; the estimate from price and time stands.
+            ProviderError: the provider cannot be asked; the caller asks again.
+        """

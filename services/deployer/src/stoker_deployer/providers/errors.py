@@ -1,6 +1,6 @@
 """What providers add to the shared error tree."""
 
-from stoker_shared.errors import TransientError, UserError
+from stoker_shared.errors import ProviderError, TransientError, UserError
 
 
 class ModelNotFound(UserError):
@@ -15,6 +15,12 @@ class ModelNotFound(UserError):
             f"The machines of {provider} find no model {name_or_path!r}.",
             next_step="Check the name, or the path on the training machine.",
         )
+
+
+class NotBilled(ProviderError):
+    """The provider keeps no bill of a machine: what was counted from price and time is final."""
+
+    code = "not_billed"
 
 
 class HubUnreachable(TransientError):

@@ -11,6 +11,7 @@ from pydantic import AwareDatetime, BaseModel, SecretStr, ValidationError
 from stoker_deployer.providers.base import (
     Alive,
     AliveKind,
+    Bills,
     Exited,
     Gone,
     LogPiece,
@@ -20,9 +21,10 @@ from stoker_deployer.providers.base import (
     Provider,
     Unknown,
 )
-from stoker_deployer.providers.errors import HubUnreachable, ModelNotFound
+from stoker_deployer.providers.errors import HubUnreachable, ModelNotFound, NotBilled
 from stoker_deployer.providers.http_errors import no_answer, problem_code, refusal
 from stoker_shared.errors import ProviderError, UnknownOutcome
+from stoker_shared.money import MicroUsd
 from stoker_shared.rpc.deployer import ModelFacts, Offer, OffersQuery, ProviderHealth
 
 _LOG_PIECE_BYTES = 256 * 1024
@@ -39,6 +41,8 @@ class _Machine(BaseModel):
     exit_code: int | None = None
     started_at: AwareDatetime | None = None
     ended_at: AwareDatetime | None = None
+    price_micro_usd_per_hour: int | None = None
+    billed_micro_usd: int | None = None
 
 
 class _MachineList(BaseModel):
@@ -62,8 +66,11 @@ class _Logs(BaseModel):
     next_offset: int
 
 
-class LocalProvider(Provider):
-    """HTTP client of the training server. A machine's handle is its name."""
+class LocalProvider(Provider, Bills):
+    """HTTP client of the training server. A machine's handle is its name.
+
+    A training server of one's own sends no bills; one that does says so in the facts about a machine.
+    """
 
     name = "local"
 
@@ -128,13 +135,24 @@ class LocalProvider(Provider):
 
     async def find(self, name: str) -> list[Machine]:
         """The machine of that name, if the training server knows it."""
+        machine = await self._machine(name)
+        return [] if machine is None else [_as_machine(machine)]
+
+    async def billed(self, handle: str) -> MicroUsd | None:
+        """What the training server charges, if it does."""
+        machine = await self._machine(handle)
+        if machine is None or "billed_micro_usd" not in machine.model_fields_set:
+            raise NotBilled(self.name, f"no bill is kept of {handle}", next_step="Nothing is to be done.")
+        return None if machine.billed_micro_usd is None else MicroUsd(machine.billed_micro_usd)
+
+    async def _machine(self, name: str) -> _Machine | None:
         response = await self._ask("GET", f"/v1/machines/{name}")
         # Another 404 comes from something that is not the training server.
         if response.status_code == 404 and problem_code(response) == "machine_not_found":
-            return []
+            return None
         if response.status_code == 404:
             raise UnknownOutcome(self.name, "a 404 that is not the training server's", next_step="Check LOCAL_URL.")
-        return [_as_machine(_parse(_Machine, self._accepted(response)))]
+        return _parse(_Machine, self._accepted(response))
 
     async def list_machines(self) -> list[Machine]:
         """All machines that the training server remembers."""
@@ -201,7 +219,12 @@ def _as_offer(offer: _Offer, query: OffersQuery, *, provider: str) -> Offer | No
 
 
 def _as_machine(machine: _Machine) -> Machine:
-    return Machine(name=machine.name, handle=machine.name, state=_STATES[machine.state](machine))
+    return Machine(
+        name=machine.name,
+        handle=machine.name,
+        state=_STATES[machine.state](machine),
+        price_micro_usd_per_hour=machine.price_micro_usd_per_hour,
+    )
 
 
 _STATES: dict[str, Callable[[_Machine], MachineState]] = {

@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from stoker_metrics.attempts.schemas import AttemptStanding, TokenFacts
 from stoker_metrics.attempts.tables import AttemptReportRow
-from stoker_shared.rpc.metrics import AdmitAttempt, Control
+from stoker_shared.rpc.metrics import AdmitAttempt, Control, OrderAttempt
 
 # The conflicting update locks the row, so that admit and revoke of one attempt come one after the other.
 _ENTER = text("""
@@ -38,6 +38,12 @@ SELECT t.job_id, t.attempt, t.expires_at, t.revoked_at IS NOT NULL AS is_revoked
 FROM job_tokens t JOIN attempt_reports r USING (job_id, attempt)
 WHERE t.token_sha256 = :token_sha256
 """)
+_ORDER = text("""
+UPDATE attempt_reports
+SET control_action = :action, control_reason = :reason, control_deadline = :deadline
+WHERE job_id = :job_id AND attempt = :attempt
+RETURNING job_id
+""")
 _OWNERS = text("SELECT DISTINCT owner FROM attempt_reports WHERE job_id = :job_id AND owner IS NOT NULL")
 
 
@@ -66,6 +72,11 @@ class AttemptRepository:
         values = {"job_id": job_id, "attempt": attempt, "now": now}
         await session.execute(_END, values)
         await session.execute(_REVOKE_TOKENS, values)
+
+    async def order(self, session: AsyncSession, *, request: OrderAttempt) -> bool:
+        """Keep what the pod of an attempt is to be told. False: no such attempt was admitted."""
+        values = {"job_id": request.job_id, "attempt": request.attempt, **request.control.model_dump()}
+        return (await session.execute(_ORDER, values)).first() is not None
 
     async def token(self, session: AsyncSession, *, token_sha256: str) -> TokenFacts | None:
         """What a token opens, and what its pod is to be told."""

@@ -10,7 +10,7 @@ from stoker_shared.database import Database
 from stoker_shared.errors import NotFound
 from stoker_shared.rpc.contract import Empty
 from stoker_shared.rpc.dataset_gateway import RevokeAttempt
-from stoker_shared.rpc.metrics import AdmitAttempt, AttemptReport, ExitFacts, ReportRequest
+from stoker_shared.rpc.metrics import AdmitAttempt, AttemptReport, ExitFacts, OrderAttempt, ReportRequest
 
 
 class Attempts:
@@ -50,6 +50,21 @@ class Attempts:
         finally:
             # Also after an error: a connection that breaks in the commit may have committed.
             self._tokens.forget()
+        return Empty()
+
+    async def order(self, request: OrderAttempt) -> Empty:
+        """Tell the pod something with every answer from now on; within `token_fresh_for` on other replicas.
+
+        Raises:
+            NotFound: no such attempt was admitted.
+        """
+        try:
+            async with self._database.transaction() as session:
+                is_known = await self._rows.order(session, request=request)
+        finally:
+            self._tokens.forget()
+        if not is_known:
+            raise NotFound("attempt", f"{request.job_id}-{request.attempt}")
         return Empty()
 
     async def report(self, request: ReportRequest) -> AttemptReport:

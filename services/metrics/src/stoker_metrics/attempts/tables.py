@@ -47,6 +47,7 @@ class AttemptReportRow(Table, table=True):
     total_steps: int = Field(default=0, sa_type=sa.BigInteger)
     seconds_left: float | None = None
     tokens_per_second: float | None = None
+    landing_seconds: float | None = None
     point_sequence: int = Field(default=0, sa_type=sa.BigInteger)
     latest_values: dict[str, float | None] = Field(default_factory=dict, sa_type=JSONB)
     exit_facts: dict[str, Any] | None = Field(default=None, sa_column=sa.Column(JSONB(none_as_null=True)))

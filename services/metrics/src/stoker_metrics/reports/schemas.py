@@ -104,6 +104,7 @@ class HeartbeatReport(Report):
     total_steps: Count = 0
     seconds_left: Value = None
     tokens_per_second: Value = None
+    landing_seconds: Value = None
 
 
 class AlertReport(Report):

@@ -24,6 +24,7 @@ class Progress:
     total_steps: int = 0
     seconds_left: float | None = None
     tokens_per_second: float | None = None
+    landing_seconds: float | None = None
     point_sequence: int = 0
     latest_values: dict[str, float | None] = field(default_factory=dict)
     exit_facts: ExitFacts | None = None
@@ -68,6 +69,7 @@ def _after_heartbeat(known: Progress, heartbeat: Heartbeat, _at: datetime) -> tu
             total_steps=heartbeat.total_steps,
             seconds_left=heartbeat.seconds_left,
             tokens_per_second=heartbeat.tokens_per_second,
+            landing_seconds=heartbeat.landing_seconds,
         )
     if known.phase is not None and PHASE_ORDER.index(heartbeat.phase) <= PHASE_ORDER.index(known.phase):
         return moved, []

@@ -1,0 +1,91 @@
+"""SQL of bills: which attempts wait for theirs, and who may book it. Runs in the caller's transaction."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col, select
+
+from stoker_deployer.jobs.errors import ClaimLost
+from stoker_deployer.jobs.tables import Attempt, Job
+
+# Moving `bill_ask_at` is the claim: another replica does not ask before that. Bills that are long in coming are asked
+# for less and less often.
+_TAKE_DUE = text("""
+UPDATE attempts SET bill_ask_at = CAST(:now AS timestamptz)
+    + greatest(CAST(:pause AS interval), (CAST(:now AS timestamptz) - ended_at) / 4)
+WHERE (job_id, number) IN (
+    SELECT job_id, number FROM attempts WHERE bill_ask_at <= :now
+    ORDER BY bill_ask_at LIMIT :limit FOR UPDATE SKIP LOCKED)
+RETURNING job_id, number, provider, handle, ended_at
+""")
+_CLOSE = text("""
+UPDATE attempts SET bill_state = :state, billed_micro_usd = :billed, bill_ask_at = NULL
+WHERE job_id = :job_id AND number = :number AND bill_state = 'open'
+RETURNING number
+""")
+# A claim's holder writes the sequence that it has read: nobody else may count while a job is claimed.
+_COUNT_EVENT = text("""
+UPDATE jobs SET sequence = sequence + 1 WHERE job_id = :job_id AND lock_token IS NULL RETURNING job_id
+""")
+
+
+class BillState(StrEnum):
+    """Where the cost of an attempt comes from. Empty in the row: the provider sends no bills, or nothing was run."""
+
+    OPEN = "open"
+    BILLED = "billed"
+    ESTIMATED = "estimated"
+
+
+@dataclass(frozen=True, slots=True)
+class Unbilled:
+    """An attempt that is over and waits for its bill."""
+
+    job_id: str
+    number: int
+    provider: str
+    handle: str
+    ended_at: datetime
+
+
+class BillRepository:
+    """Attempts and their bills."""
+
+    async def take_due(
+        self, session: AsyncSession, *, now: datetime, pause: timedelta, limit: int = 100
+    ) -> list[Unbilled]:
+        """Attempts whose bill is to be asked for now; nobody else gets them for at least `pause`."""
+        rows = await session.execute(_TAKE_DUE, params={"now": now, "pause": pause, "limit": limit})
+        return [Unbilled(**row) for row in rows.mappings()]
+
+    async def book(self, session: AsyncSession, due: Unbilled, *, billed: int) -> None:
+        """The cost of an attempt is what was billed, from now on.
+
+        Raises:
+            ClaimLost: that was decided before.
+        """
+        if not await self._close(session, due, state=BillState.BILLED, billed=billed):
+            raise ClaimLost(due.job_id)
+
+    async def give_up(self, session: AsyncSession, due: Unbilled) -> None:
+        """No bill will come: the estimate stands, and the row says so."""
+        await self._close(session, due, state=BillState.ESTIMATED, billed=None)
+
+    async def count_event(self, session: AsyncSession, job_id: str) -> tuple[Job, Attempt | None]:
+        """The job with its next sequence taken, and its present attempt.
+
+        Raises:
+            ClaimLost: somebody works on the job now.
+        """
+        if (await session.execute(_COUNT_EVENT, params={"job_id": job_id})).first() is None:
+            raise ClaimLost(job_id)
+        job = (await session.scalars(select(Job).where(col(Job.job_id) == job_id))).one()
+        present = select(Attempt).where(col(Attempt.job_id) == job_id, col(Attempt.number) == job.attempt)
+        return job, (await session.scalars(present)).first()
+
+    async def _close(self, session: AsyncSession, due: Unbilled, *, state: BillState, billed: int | None) -> bool:
+        values = {"job_id": due.job_id, "number": due.number, "state": state.value, "billed": billed}
+        return (await session.execute(_CLOSE, params=values)).first() is not None
