@@ -24,6 +24,8 @@ from stoker_deployer.jobs.tables import Attempt, machine_name
 from stoker_deployer.jobs.view import Snapshot, View
 from stoker_deployer.ledger.repository import LedgerRepository
 from stoker_deployer.providers import Gone
+from stoker_deployer.retrying.repository import CooldownRepository
+from stoker_deployer.retrying.tables import key_of
 from stoker_shared.events import (
     JobCancelled,
     JobCompleted,
@@ -34,7 +36,7 @@ from stoker_shared.events import (
     ProvisioningStarted,
     TerminationStarted,
 )
-from stoker_shared.job_state import JobStatus, may_follow
+from stoker_shared.job_state import EndReason, JobStatus, may_follow
 from stoker_shared.money import cost_of
 from stoker_shared.outbox import enqueue
 
@@ -71,6 +73,7 @@ class Applier:
     def __init__(self, jobs: JobRepository, ledger: LedgerRepository, *, max_active_jobs: int) -> None:
         self._jobs = jobs
         self._ledger = ledger
+        self._cooldowns = CooldownRepository()
         self._max_active_jobs = max_active_jobs
         self._handlers: dict[type[Change], Callable[..., Awaitable[Applied]]] = {
             Wait: self._wait,
@@ -107,6 +110,7 @@ class Applier:
             now=view.now,
             next_check_at=view.now + change.after,
             failures=view.job.check_failures + 1 if change.has_failed else 0,
+            postponed_to=change.postponed_to,
         )
         await self._note(session, view, {**change.noted, **await self._accrue(session, view, is_due_only=True)})
         return Applied(released_until=until)
@@ -115,6 +119,10 @@ class Applier:
         has_slot = await self._jobs.has_free_slot(session, view.job, limit=self._max_active_jobs, now=view.now)
         if not has_slot:
             return await self._wait(session, Wait(view.policy.queued_check, "no free slot"), view, token=token)
+        if cooling := await self._probe(session, change, view):
+            soon = min(cooling, view.now + view.policy.queued_check)
+            wait = Wait(soon - view.now, "somebody else tries this offer", postponed_to=soon)
+            return await self._wait(session, wait, view, token=token)
         attempt = _intent(change, view)
         book = view.snapshot.book
         values = {
@@ -130,7 +138,8 @@ class Applier:
         await self._jobs.add_attempt(session, attempt)
         book.reserve(change.number, amount=change.reservation, at=view.now)
         await self._ledger.save(session, book)
-        begun = replace(view.snapshot, job=_changed(view.job, values), attempt=attempt)
+        earlier = tuple(past for past in (*view.snapshot.earlier, view.snapshot.attempt) if past is not None)
+        begun = replace(view.snapshot, job=_changed(view.job, values), attempt=attempt, earlier=earlier)
         told = tell(
             ProvisioningStarted,
             Aftermath(begun.job, attempt, book, view.now),
@@ -138,14 +147,24 @@ class Applier:
             gpu_type=attempt.gpu_type,
             gpu_count=attempt.gpu_count,
             reserved_micro_usd=change.reservation,
+            per_device=change.batch.per_device,
+            accumulation=change.batch.accumulation,
+            may_resume=change.may_resume,
         )
         await enqueue(session, told)
         return Applied(fresh=begun)
+
+    async def _probe(self, session: AsyncSession, change: BeginAttempt, view: View) -> datetime | None:
+        key = key_of(change.offer)
+        if key not in view.snapshot.cooldowns:
+            return None
+        return await self._cooldowns.probe(session, key, now=view.now, lasts=view.policy.capacity_probe)
 
     async def _record_machine(
         self, session: AsyncSession, change: RecordMachine, view: View, *, token: UUID
     ) -> Applied:
         kept = {"handle": change.machine.handle, "launched_at": view.now, "absent_since": None}
+        await self._cooldowns.forget(session, key_of(view.attempt))
         if view.job.state == JobStatus.TERMINATING:
             # The machine of a launch whose outcome was unknown has turned up: it is terminated next.
             await self._jobs.move(session, view.job, token=token, values={"check_failures": 0})
@@ -163,6 +182,16 @@ class Applier:
         noted: dict[str, Any] = {**ending, "absent_since": None, "exited_since": None}
         if change.has_no_machine:
             noted["refused_at"] = view.now
+        if reason == EndReason.NO_CAPACITY:
+            policy = view.policy
+            await self._cooldowns.cool(
+                session,
+                key_of(view.attempt),
+                why=detail,
+                now=view.now,
+                first=policy.capacity_cooldown,
+                longest=policy.capacity_cooldown_max,
+            )
         if isinstance(view.sight.machine, Gone) and view.attempt.billing_started_at:
             noted["billing_ended_at"] = view.billed_until
         fields = {"reason": reason, "detail": detail}
@@ -255,6 +284,10 @@ def _intent(change: BeginAttempt, view: View) -> Attempt:
         gpu_type=offer.gpu_type,
         gpu_count=offer.gpu_count,
         place=offer.place,
+        vram_bytes=offer.vram_bytes,
+        per_device=change.batch.per_device,
+        accumulation=change.batch.accumulation,
+        may_resume=change.may_resume,
         price_micro_usd_per_hour=offer.price_micro_usd_per_hour,
         machine_name=machine_name(view.job.job_id, change.number),
         intent_at=view.now,

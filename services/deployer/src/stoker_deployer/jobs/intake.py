@@ -68,6 +68,7 @@ class Intake:
                 attempt=None,
                 cancellation=await self._jobs.cancellation(session, command.job_id),
                 book=Book(command.job_id, budget=command.budget_micro_usd),
+                cooldowns=await self._jobs.cooldowns.known(session),
             )
             await enqueue(session, tell(JobQueued, Aftermath(job, None, snapshot.book, now)))
             step = next_step(view := self._reconciler.view(snapshot))

@@ -14,8 +14,9 @@ from stoker_deployer.jobs.errors import ClaimLost
 from stoker_deployer.jobs.tables import Attempt, Cancellation, Job, Table
 from stoker_deployer.jobs.view import Snapshot
 from stoker_deployer.ledger.repository import LedgerRepository
+from stoker_deployer.retrying.repository import CooldownRepository
 from stoker_shared.database import UtcColumn
-from stoker_shared.job_state import MACHINE_STATUSES
+from stoker_shared.job_state import MACHINE_STATUSES, JobStatus
 
 # Two replicas that count free slots at once would both take the last one.
 _SERIALISE_SLOTS = text("SELECT pg_advisory_xact_lock(hashtext(current_schema() || ' slots'))")
@@ -46,6 +47,7 @@ class JobRepository:
 
     def __init__(self, ledger: LedgerRepository) -> None:
         self._ledger = ledger
+        self.cooldowns = CooldownRepository()
 
     async def insert(self, session: AsyncSession, job: Job) -> bool:
         """Store a new job. False if it is known already."""
@@ -66,13 +68,16 @@ class JobRepository:
         if row is None:
             raise ClaimLost(job_id)
         job, cancellation = row
-        attempts = (await session.scalars(select(Attempt).where(col(Attempt.job_id) == job_id))).all()
+        of_job = select(Attempt).where(col(Attempt.job_id) == job_id).order_by(col(Attempt.number))
+        attempts = (await session.scalars(of_job)).all()
         return Snapshot(
             job=job,
             attempt=next((attempt for attempt in attempts if attempt.number == job.attempt), None),
             cancellation=cancellation,
             book=await self._ledger.open_book(session, job_id, budget=job.budget_micro_usd),
             ran_before=sum((_ran(attempt) for attempt in attempts if attempt.number < job.attempt), timedelta()),
+            earlier=tuple(attempt for attempt in attempts if attempt.number < job.attempt),
+            cooldowns=await self.cooldowns.known(session) if job.state == JobStatus.QUEUED else {},
         )
 
     async def move(self, session: AsyncSession, job: Job, *, token: UUID, values: Mapping[str, Any]) -> None:
@@ -85,16 +90,32 @@ class JobRepository:
         if (await session.execute(statement)).first() is None:
             raise ClaimLost(job.job_id)
 
-    async def release(
-        self, session: AsyncSession, job: Job, *, token: UUID, now: datetime, next_check_at: datetime, failures: int
+    async def release(  # noqa: PLR0913 - each is a fact of its own
+        self,
+        session: AsyncSession,
+        job: Job,
+        *,
+        token: UUID,
+        now: datetime,
+        next_check_at: datetime,
+        failures: int,
+        postponed_to: datetime | None = None,
     ) -> datetime:
         """End a claim. Returns when the job is due: at once if somebody woke it in the meantime.
+
+        `postponed_to`: no attempt begins before.
 
         Raises:
             ClaimLost: the claim had ended before.
         """
         due = case((_JOBS.c.wakes > job.wakes, literal(now, UtcColumn)), else_=literal(next_check_at, UtcColumn))
-        values = {"lock_token": None, "lock_owner": None, "lock_expires_at": None, "check_failures": failures}
+        values: dict[str, Any] = {
+            "lock_token": None,
+            "lock_owner": None,
+            "lock_expires_at": None,
+            "check_failures": failures,
+            **({"next_attempt_at": postponed_to} if postponed_to else {}),
+        }
         statement = _guarded(job, token).values(**values, next_check_at=due).returning(_JOBS.c.next_check_at)
         row = (await session.execute(statement)).first()
         if row is None:

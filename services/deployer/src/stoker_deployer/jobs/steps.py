@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from stoker_deployer.providers import Machine
+from stoker_deployer.retrying.refit import DeviceBatch
 from stoker_shared.commands import PlannedOffer
 from stoker_shared.job_state import EndReason, JobStatus
 from stoker_shared.money import MicroUsd
@@ -19,6 +20,8 @@ class Wait:
     why: str
     noted: Mapping[str, Any] = field(default_factory=dict)
     """Columns of the attempt."""
+    postponed_to: datetime | None = None
+    """A queued job is not due before, and stands in nobody's way."""
     has_failed: bool = False
     """Somebody who should have been asked did not answer; the pauses grow."""
 
@@ -30,6 +33,9 @@ class BeginAttempt:
     number: int
     offer: PlannedOffer
     reservation: MicroUsd
+    batch: DeviceBatch
+    may_resume: bool = True
+    """It goes on from the job's last checkpoint, if there is one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from sqlalchemy import BigInteger, MetaData
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field, SQLModel
 
-from stoker_shared.commands import LaunchJob, PlannedOffer
+from stoker_shared.commands import LaunchJob
 from stoker_shared.database import UtcColumn
 from stoker_shared.job_state import EndReason, JobStatus
 
@@ -74,18 +74,14 @@ class Job(Table, table=True):
         """The command as it arrived."""
         return LaunchJob.model_validate(self.command)
 
-    def offer_of(self, attempt: int) -> PlannedOffer:
-        """The offer that an attempt takes: the plan's ranking, one after the other, then from the start."""
-        offers = self.launch.offers
-        return offers[(attempt - 1) % len(offers)]
-
 
 class Attempt(Table, table=True):
     """One try at a job with one machine. The row is the intent: it is committed before the provider is asked.
 
     `refused_at`: it is certain that no machine was made. `absent_since`: the first look that found no machine.
     `exited_since`: the first look that found the machine ended without a report. `report_missed_at`: the last time
-    that nobody could tell what the pod reported.
+    that nobody could tell what the pod reported. `per_device`, `accumulation`: the batch on its devices, None for what
+    the recipe says.
     """
 
     __tablename__ = "attempts"
@@ -96,6 +92,10 @@ class Attempt(Table, table=True):
     gpu_type: str
     gpu_count: int
     place: str = ""
+    vram_bytes: int | None = Field(default=None, sa_type=BigInteger)
+    per_device: int | None = None
+    accumulation: int | None = None
+    may_resume: bool = True
     price_micro_usd_per_hour: int = _micro_usd()
     machine_name: str
     intent_at: datetime = _time()

@@ -1,14 +1,13 @@
 """The rules of a job's life: a pure function from what is seen to the one next step. No input, no output, no clock."""
 
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from stoker_deployer.jobs.environment import environment_faults
 from stoker_deployer.jobs.running import RUNNING_RULES, billing_began, cannot_ask, first_step
 from stoker_deployer.jobs.steps import (
     BeginAttempt,
     BeginTermination,
-    EndAttempt,
     EndQueued,
     LaunchMachine,
     RecordMachine,
@@ -18,6 +17,8 @@ from stoker_deployer.jobs.steps import (
 )
 from stoker_deployer.jobs.view import View
 from stoker_deployer.providers import Gone, Machine, Unknown
+from stoker_deployer.retrying.deciding import after_attempt
+from stoker_deployer.retrying.offers import Cooling, NoOffer, choose_offer
 from stoker_shared.job_state import EndReason, JobStatus
 from stoker_shared.money import MicroUsd, cost_of, show_usd
 
@@ -44,12 +45,12 @@ def _queued(view: View) -> Step:
 
 def _begin_attempt(view: View) -> Step:
     number = view.job.attempt + 1
-    offer = view.job.offer_of(number)
-    if offer.provider not in view.providers:
-        configured = ", ".join(sorted(view.providers)) or "none"
-        return EndQueued(
-            EndReason.PROVIDER_REFUSED, f"Provider {offer.provider!r} is not configured (configured: {configured})."
-        )
+    match found := choose_offer(view):
+        case NoOffer():
+            return EndQueued(found.reason, found.detail)
+        case Cooling():
+            return Wait(found.until - view.now, found.why, postponed_to=found.until)
+    offer = found.offer
     price, left = MicroUsd(offer.price_micro_usd_per_hour), view.snapshot.book.budget_left
     tick = cost_of(view.policy.budget_tick, price)
     if left < tick:
@@ -59,7 +60,8 @@ def _begin_attempt(view: View) -> Step:
             f"{show_usd(tick)} at {show_usd(price)} per hour.",
         )
     wanted = max(tick, cost_of(view.policy.reservation, price))
-    return BeginAttempt(number, offer, MicroUsd(min(left, wanted)))
+    reservation = MicroUsd(min(left, wanted))
+    return BeginAttempt(number, offer, reservation, found.batch, may_resume=found.may_resume)
 
 
 def _provisioning(view: View) -> Step:
@@ -76,16 +78,16 @@ def _provisioning(view: View) -> Step:
 
 def _terminating(view: View) -> Step:
     if view.attempt.refused_at:
-        return _end_attempt(view)
+        return after_attempt(view)
     if view.attempt.handle is None:
         # The outcome of the launch may be unknown: a machine may appear under our name.
-        return _record(view) if view.sight.found else _absent_for_certain(view) or _end_attempt(view)
+        return _record(view) if view.sight.found else _absent_for_certain(view) or after_attempt(view)
     if step := billing_began(view):
         return step
     if isinstance(view.sight.machine, Unknown):
         return cannot_ask(view, view.sight.machine.why)
     if isinstance(view.sight.machine, Gone):
-        return _end_attempt(view)
+        return after_attempt(view)
     return TerminateMachine(after=_terminate_pause(view))
 
 
@@ -139,22 +141,3 @@ def _terminate_pause(view: View) -> timedelta:
         return timedelta(0)
     grown: timedelta = policy.terminate_retry * 2 ** min(calls - 1, 20)
     return min(grown, policy.terminate_retry_max)
-
-
-def _end_attempt(view: View) -> EndAttempt:
-    job = view.job
-    reason, detail = job.reason or EndReason.TRAINER_ERROR, job.end_detail
-    if not reason.ending.is_retryable:
-        return EndAttempt(reason.ending.status, reason, detail)
-    if view.snapshot.cancellation:
-        return EndAttempt(JobStatus.CANCELLED, EndReason.CANCELLED_BY_USER, view.snapshot.cancellation.why)
-    if job.attempt >= job.max_attempts:
-        return EndAttempt(
-            reason.ending.status, reason, f"{detail} Attempt {job.attempt} of {job.max_attempts}.".strip()
-        )
-    return EndAttempt(JobStatus.QUEUED, reason, detail, retry_at=_retry_at(view))
-
-
-def _retry_at(view: View) -> datetime:
-    grown: timedelta = view.policy.retry_delay * 2 ** (view.job.attempt - 1)
-    return view.now + min(grown, view.policy.retry_delay_max)
