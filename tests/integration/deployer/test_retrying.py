@@ -1,5 +1,6 @@
 """Another attempt: where it runs, with which batch, and when it is enough. Replicas share what they learn of offers."""
 
+import itertools
 import json
 from datetime import timedelta
 from typing import Any
@@ -96,7 +97,7 @@ async def test_after_a_cool_down_one_job_tries_for_all(world: World) -> None:
     refused = [call for call in world.simulator.calls if call.outcome == "no_capacity"]
     requeued = [event for event in world.peers.events if event.type == "requeued"]
     assert len({event.event_id for event in requeued}) == len(refused)
-    gaps = [later.at - before.at for before, later in zip(refused, refused[1:], strict=False)]
+    gaps = [later.at - before.at for before, later in itertools.pairwise(refused)]
     assert all(gap >= timedelta(seconds=0.19) for gap in gaps), gaps
     for job_id in jobs:
         attempt = (await world.row(job_id))["attempt"]
