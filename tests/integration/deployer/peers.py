@@ -57,6 +57,7 @@ class Peers:
         self.events: list[JobEvent] = []
         self.tokens: dict[tuple[str, int], dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
         self.revoked: dict[tuple[str, int], set[str]] = defaultdict(set)
+        self.awaits_next: dict[str, bool] = {}
         self.reports: dict[tuple[str, int], AttemptReport] = {}
         self.artifacts: dict[tuple[str, int], list[str]] = defaultdict(list)
         self._buses = {
@@ -168,6 +169,7 @@ class Peers:
     async def _revoke_at_gateway(self, asked: dataset_gateway.RevokeAttempt) -> Empty:
         await self.gates.pass_through("revoke")
         self.revoked[asked.job_id, asked.attempt].add("gateway")
+        self.awaits_next[asked.job_id] = asked.another_follows
         return Empty()
 
     async def _revoke_at_metrics(self, asked: dataset_gateway.RevokeAttempt) -> Empty:

@@ -208,3 +208,25 @@ async def _batch(world: World, job_id: str, *, attempt: int) -> tuple[int, int]:
     seen = (config["batch"]["per_device"], config["batch"]["gradient_accumulation"])
     assert (told.per_device, told.accumulation) == (row["per_device"], row["accumulation"]) == seen
     return seen
+
+
+async def test_a_checkpoint_is_no_model(world: World) -> None:
+    await world.start_deployer()
+    job_id = (await world.launch(max_attempts=1)).job_id
+    await world.machine(f"{job_id}-1")
+    world.peers.artifacts[job_id, 1].append("checkpoints/4/complete.json")
+    await world.peers.exit(job_id, "success", stored=False)
+    failed = await world.peers.until_told(job_id, "failed")
+    assert isinstance(failed, JobFailed)
+    assert failed.reason == EndReason.ARTIFACTS_MISSING
+
+
+async def test_the_gateway_is_told_whether_the_job_goes_on(world: World) -> None:
+    await world.start_deployer(RETRY_DELAY="600", RETRY_DELAY_MAX="600")
+    job_id = (await world.launch()).job_id
+    await _die(world, job_id, attempt=1)
+    await world.peers.until_told(job_id, "requeued")
+    assert world.peers.awaits_next[job_id] is True
+    await world.cancel(job_id)
+    await world.peers.until_told(job_id, "cancelled")
+    assert world.peers.awaits_next[job_id] is False

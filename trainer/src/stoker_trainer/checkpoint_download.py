@@ -69,24 +69,28 @@ class StoredCheckpoint:
 
 
 class CheckpointGateway:
-    """The gateway's side for checkpoints. `url` is `.../v1/jobs/<job>/checkpoints`; `give_up_after` is for each call."""
+    """The gateway's side for checkpoints.
+
+    `url` is `.../v1/jobs/<job>/checkpoints`; `give_up_after` is for each call.
+    """
 
     def __init__(self, url: str, *, token: str, log: Callable[[str], object], give_up_after: timedelta) -> None:
         self._url = url.rstrip("/")
         self._log = log
         self._give_up_after = give_up_after
-        self._client = httpx.Client(
-            timeout=30,
-            follow_redirects=True,
-            headers={"Authorization": f"Bearer {token}", "Accept-Encoding": "identity"},
-        )
+        # Without identity a proxy may compress, and byte ranges would mean something else.
+        headers = {"Authorization": f"Bearer {token}", "Accept-Encoding": "identity"}
+        self._client = httpx.Client(timeout=30, follow_redirects=True, headers=headers)
 
     def close(self) -> None:
         """Give the connections back."""
         self._client.close()
 
     def latest(self, *, skip: int) -> StoredCheckpoint | None:
-        """The newest whole checkpoint but `skip` newer ones, None if there is none. Raises GatewayAway, TokenRejected."""
+        """The newest whole checkpoint after `skip` newer ones, None if there is none.
+
+        Raises GatewayAway, TokenRejected.
+        """
         found: dict[str, Any] | None = self._patiently("the list of checkpoints", lambda: self._ask_latest(skip))
         if found is None:
             return None

@@ -6,6 +6,7 @@ import sys
 import traceback
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from stoker_trainer.artifacts import ArtifactGateway

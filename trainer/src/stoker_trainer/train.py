@@ -72,10 +72,11 @@ def run(
     before = measure(trainer, report=report, name="before training")
     base_answers = None if config.lora else sample(trainer, config=config, is_chat=is_chat)
 
-    report.phase("training")
-    started = time.monotonic()
     fingerprint = run_fingerprint(config, data, devices=len(hardware.gpus))
     start = starting_point(work / "checkpoints", fingerprint=fingerprint, report=report, fetch=fetch_checkpoint)
+
+    report.phase("training")
+    started = time.monotonic()
     orders = train(
         trainer, start=start, fingerprint=fingerprint, report=report, watch=watch, on_checkpoint=on_checkpoint
     )
