@@ -73,11 +73,10 @@ async def test_while_the_only_offer_cools_the_job_waits_and_spends_no_attempt(wo
     world.simulator.break_next("launch", "no_capacity", times=3)
     job_id = (await world.launch(max_attempts=1)).job_id
     await world.machine(f"{job_id}-4")
-    cooled = await world.query("SELECT ended_at FROM attempts WHERE number < 4 ORDER BY number")
-    begun = await world.query("SELECT intent_at FROM attempts WHERE number > 1 ORDER BY number")
-    pauses = [later["intent_at"] - before["ended_at"] for before, later in zip(cooled, begun, strict=True)]
-    # 0.2 s, doubled each time, counted from the refusal, which is a moment before the end of the attempt.
-    assert pauses[2] >= timedelta(seconds=0.5)
+    cooled = await world.query("SELECT refused_at AS at FROM attempts WHERE number < 4 ORDER BY number")
+    begun = await world.query("SELECT intent_at AS at FROM attempts WHERE number > 1 ORDER BY number")
+    pauses = [later["at"] - before["at"] for before, later in zip(cooled, begun, strict=True)]
+    assert [pause >= timedelta(seconds=0.2) * 2**number for number, pause in enumerate(pauses)] == [True] * 3, pauses
     await world.peers.until_told(job_id, "machine_provisioned")
     assert await world.query("SELECT * FROM offer_cooldowns") == []
     await _complete(world, job_id, attempt=4)

@@ -57,6 +57,7 @@ class Attempt(Table, table=True):
     """
 
     __tablename__ = "attempts"
+    __table_args__ = (sa.Index("attempts_awaiting", "job_id", postgresql_where=sa.text("awaits_next")),)
 
     job_id: str = Field(primary_key=True)
     attempt: int = Field(primary_key=True)
