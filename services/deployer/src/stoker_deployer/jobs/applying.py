@@ -181,14 +181,14 @@ class Applier:
         ending = {"end_reason": reason.value, "end_detail": detail}
         noted: dict[str, Any] = {**ending, "absent_since": None, "exited_since": None}
         if change.has_no_machine:
-            noted["refused_at"] = view.now
+            noted["refused_at"] = change.refused_at or view.now
         if reason == EndReason.NO_CAPACITY:
             policy = view.policy
             await self._cooldowns.cool(
                 session,
                 key_of(view.attempt),
                 why=detail,
-                now=view.now,
+                now=change.refused_at or view.now,
                 first=policy.capacity_cooldown,
                 longest=policy.capacity_cooldown_max,
             )

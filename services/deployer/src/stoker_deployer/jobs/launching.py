@@ -101,7 +101,7 @@ class Launcher:
         except ProviderError as error:
             logger.warning("launch not confirmed", machine=order.name, code=error.code, reason=error.detail)
             if reason := REFUSALS.get(type(error)):
-                return BeginTermination(reason, error.detail, has_no_machine=True)
+                return BeginTermination(reason, error.detail, has_no_machine=True, refused_at=self._clock.now())
             # Unknown is never taken for no: look for the machine by its name.
             return Wait(timedelta(0), error.detail, noted={"absent_since": None})
 

@@ -66,6 +66,8 @@ class BeginTermination:
     detail: str = ""
     has_no_machine: bool = False
     """It is certain that none was made, so none needs to be looked for."""
+    refused_at: datetime | None = None
+    """When the provider said so, which is later than the look."""
 
 
 @dataclass(frozen=True, slots=True)
