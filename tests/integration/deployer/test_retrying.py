@@ -88,8 +88,8 @@ async def test_after_a_cool_down_one_job_tries_for_all(world: World) -> None:
     world.simulator.break_next("launch", "no_capacity", times=1000)
     first = (await world.launch()).job_id
     await world.peers.until_told(first, "requeued")
-    jobs = [first, *[(await world.launch()).job_id for _ in range(5)]]
-    await eventually(lambda: len(world.simulator.launches()) >= 4)
+    jobs = [first, *[(await world.launch()).job_id for _ in range(3)]]
+    await eventually(lambda: len(world.simulator.launches()) >= 3, seconds=150)
     world.simulator.heal()
     for job_id in jobs:
         await world.peers.until_told(job_id, "machine_provisioned")
