@@ -24,13 +24,17 @@ Rule = Callable[[str, Any], Response | None]
 
 
 class PodReceiver:
-    """Keeps every body it answered 2xx, by kind. `rule` may answer first, `control` goes into each answer."""
+    """Keeps every body it answered 2xx, by kind. `rule` may answer first, `control` goes into each answer.
+
+    `announced`: checksums of artifacts as they were stored, where the bytes are others now.
+    """
 
     def __init__(self) -> None:
         self.port = free_port()
         self._socket = _bound_socket(self.port)
         self.taken: dict[str, list[dict[str, Any]]] = {}
         self.artifacts: dict[str, bytes] = {}
+        self.announced: dict[str, str] = {}
         self.requests: list[str] = []
         self.dataset = b""
         self.control: dict[str, Any] = {"action": "continue", "reason": None, "deadline": None}
@@ -47,6 +51,8 @@ class PodReceiver:
     def start(self) -> None:
         routes = [
             Route("/v1/jobs/{job}/artifacts/{name:path}", self._artifact, methods=["PUT"]),
+            Route("/v1/jobs/{job}/checkpoints/latest", self._latest_checkpoint, methods=["GET"]),
+            Route("/v1/jobs/{job}/checkpoints/{attempt}/{step}/{name}", self._checkpoint_file, methods=["GET"]),
             Route("/v1/jobs/{job}/{kind}", self._report, methods=["POST"]),
             Route("/dataset", self._download, methods=["GET"]),
         ]
@@ -120,6 +126,39 @@ class PodReceiver:
             return Response(status_code=400)
         self.artifacts[name] = content
         return JSONResponse({"sha256": sha256}, status_code=201)
+
+    async def _latest_checkpoint(self, request: Request) -> Response:
+        answer = self.rule("latest checkpoint", request.query_params)
+        if answer is not None:
+            return answer
+        if request.headers.get("Authorization") != f"Bearer {TOKEN}":
+            return Response(status_code=401)
+        steps = [int(name.split("/")[1]) for name in self.artifacts if name.endswith("/complete.json")]
+        whole = sorted(steps, reverse=True)[int(request.query_params["skip"]) :]
+        if not whole:
+            return Response(status_code=404)
+        folder = f"checkpoints/{whole[0]}/"
+        files = [
+            {
+                "name": name.removeprefix(folder),
+                "sha256": self.announced.get(name) or hashlib.sha256(content).hexdigest(),
+                "size_bytes": len(content),
+            }
+            for name, content in self.artifacts.items()
+            if name.startswith(folder)
+        ]
+        return JSONResponse({"job_id": "job-1", "attempt": 1, "step": whole[0], "files": files})
+
+    async def _checkpoint_file(self, request: Request) -> Response:
+        name = f"checkpoints/{request.path_params['step']}/{request.path_params['name']}"
+        answer = self.rule(f"checkpoint {name}", request.headers)
+        if answer is not None:
+            return answer
+        content = self.artifacts[name]
+        start = re.fullmatch(r"bytes=(\d+)-", request.headers.get("Range", ""))
+        if start:
+            return Response(content[int(start[1]) :], status_code=206)
+        return Response(content)
 
     async def _download(self, request: Request) -> Response:
         await run_in_threadpool(self.downloads_open.wait)

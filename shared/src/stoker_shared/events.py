@@ -61,11 +61,15 @@ class JobQueued(JobEvent):
 class ProvisioningStarted(JobEvent):
     """An attempt begins: its intent and its reservation are stored, the provider is asked next."""
 
+    schema_version: int = 2
     type: Literal["provisioning_started"] = "provisioning_started"
     provider: str
     gpu_type: str
     gpu_count: int
     reserved_micro_usd: NonNegativeMicroUsd
+    per_device: int | None = Field(default=None, description="Rows at once on each device, as refitted for this offer")
+    accumulation: int | None = Field(default=None, description="Such steps for one update of the weights")
+    may_resume: bool = Field(default=True, description="It goes on from the job's last checkpoint, if there is one")
 
 
 class MachineProvisioned(JobEvent):

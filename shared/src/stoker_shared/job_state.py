@@ -60,7 +60,10 @@ def may_follow(current: JobStatus, following: JobStatus) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class EndAdvice:
-    """What an end means: the status it leads to, whether another attempt may help, and words for the user."""
+    """What an end means: the status it leads to, whether another attempt may help, and words for the user.
+
+    Where and how often it is tried again is the deployer's table `RETRY`.
+    """
 
     status: JobStatus
     is_retryable: bool
@@ -147,16 +150,20 @@ ENDINGS: dict[EndReason, EndAdvice] = {
     _R.PLAN_REFUSED: _failed("The plan cannot be carried out as it is.", "Read the detail, then plan again."),
     _R.MAX_DURATION_REACHED: _failed("The job ran longer than allowed.", "Raise max_duration or train fewer steps."),
     _R.NO_CAPACITY: _failed("No provider had a machine free.", "Try later, or allow more GPU types.", retry=True),
-    _R.PROVIDER_AUTH_FAILED: _failed("The provider refused our key.", "Set a valid key for the provider."),
-    _R.PROVIDER_FUNDS: _failed("The account at the provider is empty.", "Add funds at the provider."),
-    _R.PROVIDER_REFUSED: _failed("The provider refused the request.", "Read the detail and change the plan."),
+    _R.PROVIDER_AUTH_FAILED: _failed("The provider refused our key.", "Set a valid key for the provider.", retry=True),
+    _R.PROVIDER_FUNDS: _failed("The account at the provider is empty.", "Add funds at the provider.", retry=True),
+    _R.PROVIDER_REFUSED: _failed(
+        "The provider refused the request.", "Read the detail and change the plan.", retry=True
+    ),
     _R.START_TIMED_OUT: _failed("The machine did not start in time.", "It is tried again elsewhere.", retry=True),
     _R.MACHINE_LOST: _failed("The machine vanished.", "It is tried again on another machine.", retry=True),
     _R.HEARTBEAT_LOST: _failed("The machine fell silent.", "It is tried again on another machine.", retry=True),
     _R.NO_PROGRESS: _failed("Training made no step for too long.", "Look at the last log lines.", retry=True),
     _R.TRAINER_DIED: _failed("The trainer died without a report.", "Look at the last log lines.", retry=True),
     _R.TRAINER_TERMINATED: _failed("The trainer was told to stop by its machine.", "It is tried again.", retry=True),
-    _R.TRAINER_ERROR: _failed("The trainer stopped with an error.", "Look at the last log lines and the message."),
+    _R.TRAINER_ERROR: _failed(
+        "The trainer stopped with an error.", "Look at the last log lines and the message.", retry=True
+    ),
     _R.DATASET_UNREADABLE: _failed("The trainer could not read the dataset.", "Check the dataset: stoker data show."),
     _R.DATASET_CHECKSUM_MISMATCH: _failed(
         "The dataset arrived damaged at the machine.", "It is fetched again.", retry=True
@@ -165,10 +172,13 @@ ENDINGS: dict[EndReason, EndAdvice] = {
         "The dataset does not fit the training method.",
         "Choose a method that fits the columns of the dataset.",
     ),
-    _R.MODEL_NOT_FOUND: _failed("The base model was not found on the machine.", "Check the name or path of the model."),
+    _R.MODEL_NOT_FOUND: _failed(
+        "The base model was not found on the machine.", "Check the name or path of the model.", retry=True
+    ),
     _R.OUT_OF_MEMORY: _failed(
         "The machine ran out of memory.",
         "Plan again with a smaller batch, shorter sequences or a larger GPU.",
+        retry=True,
     ),
     _R.NON_FINITE_LOSS: _failed("The loss became NaN or infinite.", "Lower the learning rate or check the data."),
     _R.LOSS_DIVERGED: _failed("The loss grew instead of falling.", "Lower the learning rate or check the data."),

@@ -58,6 +58,7 @@ class Peers:
         self.tokens: dict[tuple[str, int], dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
         self.revoked: dict[tuple[str, int], set[str]] = defaultdict(set)
         self.orders: dict[tuple[str, int], list[metrics.Control]] = defaultdict(list)
+        self.awaits_next: dict[str, bool] = {}
         self.reports: dict[tuple[str, int], AttemptReport] = {}
         self.artifacts: dict[tuple[str, int], list[str]] = defaultdict(list)
         self._buses = {
@@ -181,6 +182,7 @@ class Peers:
     async def _revoke_at_gateway(self, asked: dataset_gateway.RevokeAttempt) -> Empty:
         await self.gates.pass_through("revoke")
         self.revoked[asked.job_id, asked.attempt].add("gateway")
+        self.awaits_next[asked.job_id] = asked.another_follows
         return Empty()
 
     async def _revoke_at_metrics(self, asked: dataset_gateway.RevokeAttempt) -> Empty:

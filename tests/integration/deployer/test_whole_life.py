@@ -105,7 +105,7 @@ async def test_a_machine_that_vanishes_is_lost_and_costs_nothing_after_that(worl
 @pytest.mark.parametrize(
     ("said", "reason", "status"),
     [
-        ("out_of_memory", EndReason.OUT_OF_MEMORY, S.FAILED),
+        ("dataset_unreadable", EndReason.DATASET_UNREADABLE, S.FAILED),
         ("non_finite_loss", EndReason.NON_FINITE_LOSS, S.FAILED),
         ("a new word", EndReason.TRAINER_ERROR, S.FAILED),
     ],

@@ -36,6 +36,8 @@ FAST = {
     "ABSENCE_PAUSE": "0.4",
     "EXIT_REPORT_GRACE": "0.5",
     "RETRY_DELAY": "0.1",
+    "CAPACITY_COOLDOWN": "0.2",
+    "CAPACITY_PROBE": "0.5",
     "TERMINATE_RETRY": "0.05",
     "TERMINATE_RETRY_MAX": "0.5",
     "ACCRUE_EVERY": "0.2",

@@ -256,11 +256,11 @@ TERMINATING = [
     ),
     Case(
         "gone, another attempt cannot help",
-        job(S.TERMINATING, end_reason=R.OUT_OF_MEMORY),
+        job(S.TERMINATING, end_reason=R.NON_FINITE_LOSS),
         Sight(Gone()),
         EndAttempt,
         ASKED_TO_END,
-        reason=R.OUT_OF_MEMORY,
+        reason=R.NON_FINITE_LOSS,
         status=S.FAILED,
     ),
     Case(

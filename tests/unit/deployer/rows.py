@@ -30,6 +30,11 @@ POLICY = Policy(
     start_timeout=timedelta(minutes=15),
     retry_delay=timedelta(seconds=5),
     retry_delay_max=timedelta(minutes=5),
+    capacity_cooldown=timedelta(minutes=1),
+    capacity_cooldown_max=timedelta(minutes=15),
+    capacity_probe=timedelta(seconds=30),
+    capacity_patience=timedelta(hours=24),
+    breaker_spend_share=0.5,
     terminate_retry=timedelta(milliseconds=250),
     terminate_retry_max=timedelta(seconds=60),
     reservation=timedelta(hours=1),
@@ -132,6 +137,8 @@ def view(row: Job, tried: Attempt | None, sight: Sight, **changes: Any) -> View:
         cancellation=cancellation,
         book=book,
         ran_before=changes.pop("ran_before", timedelta()),
+        earlier=changes.pop("earlier", ()),
+        cooldowns=changes.pop("cooldowns", {}),
     )
     made = View(
         now=NOW,

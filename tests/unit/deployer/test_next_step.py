@@ -90,15 +90,6 @@ def test_a_refusal_for_lack_of_budget_tells_the_numbers() -> None:
     assert "$0.0001 of $0.0001 are left; attempt 1 needs at least $0.0028 at $1.0000 per hour." in step.detail
 
 
-def test_attempts_take_the_offers_in_turn() -> None:
-    taken = []
-    for number in range(3):
-        step = next_step(view(job(S.QUEUED, attempt=number), None, Sight()))
-        assert isinstance(step, BeginAttempt)
-        taken.append((step.number, step.offer.gpu_type))
-    assert taken == [(1, "cpu"), (2, "other"), (3, "cpu")]
-
-
 def test_pauses_between_attempts_grow_to_a_limit() -> None:
     pauses = []
     for number in (1, 2, 3, 12):

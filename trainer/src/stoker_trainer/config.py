@@ -162,6 +162,22 @@ class TrainingConfig(Section):
             raise InvalidConfig('data.path is missing: set it to the file to train on, e.g. "data.jsonl"')
         return self.data.path
 
+    def run_values(self, *, devices: int) -> dict[str, object]:
+        """What makes two runs the same: all but the paths of a machine and how its devices share the batch.
+
+        A checkpoint taken with other devices fits, as long as each update of the weights sees the same rows.
+        """
+        values = self.model_dump(mode="json", exclude={"output_dir": True, "data": {"path"}})
+        batch = values["batch"]
+        for name in ("per_device", "gradient_accumulation"):
+            del batch[name]
+        batch["effective"] = self.effective_batch(devices=devices)
+        return values
+
+    def effective_batch(self, *, devices: int) -> int:
+        """Rows that one update of the weights sees. Without a GPU the processor is the one device."""
+        return self.batch.per_device * self.batch.gradient_accumulation * max(1, devices)
+
     def sha256(self) -> str:
         """Hash of the canonical JSON, without the paths of one machine: equal runs have equal hashes."""
         values = self.model_dump(mode="json")

@@ -1,5 +1,6 @@
 """From a checked file to the training and the held-out dataset, on disk and in constant memory."""
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,9 +43,10 @@ def prepare_data(config: TrainingConfig, *, work: Path, sha256: str | None, repo
     )
 
 
-def run_fingerprint(config: TrainingConfig, prepared: Prepared) -> str:
+def run_fingerprint(config: TrainingConfig, prepared: Prepared, *, devices: int) -> str:
     """Names a run by configuration and data: a checkpoint of another run is never resumed from."""
-    return canonical_json([config.sha256(), prepared.sha256]).decode()
+    config_sha256 = hashlib.sha256(canonical_json(config.run_values(devices=devices))).hexdigest()
+    return canonical_json([config_sha256, prepared.sha256]).decode()
 
 
 def _load(path: Path, *, config: TrainingConfig, cache: Path, fingerprint: str) -> Any:

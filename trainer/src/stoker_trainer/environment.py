@@ -30,6 +30,7 @@ class PodEnvironment(BaseModel):
     METRICS_API_URL: Text
     ALERT_API_URL: Text
     ARTIFACTS_API_URL: Text
+    RESUME_CHECKPOINTS: bool = True
     TRAINING_CONFIG: Text
     WORKSPACE: Path = Path("/workspace")
     DEFAULT_DATALOADER_NUM_WORKERS: int = Field(default=4, ge=0, le=256)
@@ -52,6 +53,11 @@ class PodEnvironment(BaseModel):
     def renewal_url(self) -> str:
         """Where a fresh address of the dataset is to be had: beside the artifacts of the job."""
         return f"{self.ARTIFACTS_API_URL.rstrip('/').removesuffix('/artifacts')}/downloads"
+
+    @property
+    def checkpoints_url(self) -> str:
+        """Where checkpoints of earlier attempts are: beside the artifacts of the job."""
+        return f"{self.ARTIFACTS_API_URL.rstrip('/').removesuffix('/artifacts')}/checkpoints"
 
     @property
     def secrets(self) -> list[str]:

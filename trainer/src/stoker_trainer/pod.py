@@ -6,9 +6,11 @@ import sys
 import traceback
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from stoker_trainer.artifacts import ArtifactGateway
+from stoker_trainer.checkpoint_download import CheckpointGateway, GatewayAway, fetch_checkpoint
 from stoker_trainer.checkpoint_upload import CheckpointUploader
 from stoker_trainer.config import TrainingConfig, parse_config
 from stoker_trainer.delivery import Delivery
@@ -121,7 +123,13 @@ class Attempt:
     def _trained_and_stored(self, config: TrainingConfig) -> Outcome:
         sha256 = self._pod.DATASET_SHA256.lower()
         if not config.upload_checkpoints:
-            outcome = run(config, report=self._reporter, watch=self._watch, dataset_sha256=sha256)
+            outcome = run(
+                config,
+                report=self._reporter,
+                watch=self._watch,
+                dataset_sha256=sha256,
+                fetch_checkpoint=self._fetch_checkpoint,
+            )
             self._store(outcome)
             return outcome
         uploader = self._checkpoint_uploader(config)
@@ -134,6 +142,7 @@ class Attempt:
                 watch=self._watch,
                 dataset_sha256=sha256,
                 on_checkpoint=uploader.offer,
+                fetch_checkpoint=self._fetch_checkpoint,
             )
             patience = 0.0  # the result is there: nobody will go on from a checkpoint
             if outcome.landing:
@@ -164,6 +173,22 @@ class Attempt:
             return self._pod.STOKER_CHECKPOINT_FLUSH_SECONDS
         left = (datetime.fromisoformat(deadline) - datetime.now(UTC)).total_seconds() - _SECONDS_TO_REPORT
         return min(max(left, 0.0), self._pod.STOKER_RETRY_SECONDS)
+
+    def _fetch_checkpoint(self, folder: Path, fingerprint: str) -> None:
+        """What an earlier attempt has stored. Without it training begins at the first step, and a person is told."""
+        pod, report = self._pod, self._reporter
+        if not pod.RESUME_CHECKPOINTS:
+            report.log("training begins at the first step: checkpoints of earlier attempts are not wanted")
+            return
+        gateway = CheckpointGateway(
+            pod.checkpoints_url, token=pod.JOB_TOKEN.get_secret_value(), log=report.log, give_up_after=pod.retry_for
+        )
+        try:
+            fetch_checkpoint(gateway, folder, fingerprint=fingerprint, log=report.log)
+        except (GatewayAway, OSError) as error:
+            report.alert("warning", "checkpoint_not_fetched", f"no checkpoint of an earlier attempt is used: {error}")
+        finally:
+            gateway.close()
 
     def _checkpoint_uploader(self, config: TrainingConfig) -> CheckpointUploader:
         gateway = ArtifactGateway(
@@ -219,13 +244,14 @@ class Attempt:
 
 
 def exit_summary(metrics: dict[str, Any]) -> dict[str, Any]:
-    """The five numbers of the exit report. Losses in nats per token."""
+    """The numbers of the exit report. Losses in nats per token."""
     return {
         "held_out_loss_before": metrics["held_out"]["loss_before"],
         "held_out_loss_after": metrics["held_out"]["loss_after"],
         "train_loss": metrics["train"]["loss_last"],
         "steps": metrics["train"]["steps"],
         "tokens": metrics["train"]["tokens"],
+        "resumed_from_step": metrics["train"]["resumed_from_step"],
     }
 
 

@@ -31,6 +31,12 @@ def write_receipt(
             "dataset_sha256": dataset_sha256,
             "config": config.model_dump(mode="json", exclude={"output_dir": True, "data": {"path"}}),
             "config_sha256": config.sha256(),
+            "batch": {
+                "per_device": config.batch.per_device,
+                "gradient_accumulation": config.batch.gradient_accumulation,
+                "effective": config.effective_batch(devices=len(hardware.gpus)),
+            },
+            "resumed_from_step": metrics["train"]["resumed_from_step"],
             "model": {
                 "name_or_path": config.model.name_or_path,
                 "revision": config.model.revision,

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from stoker_trainer.callbacks import ControlCallback
 
 
+FetchCheckpoint = Callable[[Path, str], None]
+"""Brings the newest checkpoint of the run with this fingerprint into a folder, if it can. Raises TokenRejected only."""
+
+
 @dataclass(frozen=True)
 class Outcome:
     """A finished run: the result folder, its metrics and, when an order ended it early, why.
@@ -45,11 +49,13 @@ def run(
     watch: TerminationWatch,
     dataset_sha256: str | None = None,
     on_checkpoint: Callable[[Path], None] | None = None,
+    fetch_checkpoint: FetchCheckpoint | None = None,
 ) -> Outcome:
     """Train as configured and leave the result in `config.output_folder`.
 
-    Resumes from the last whole checkpoint of the same run if there is one. `on_checkpoint` is told of each one that is
-    saved; it may neither raise nor take its time. Raises TrainerError.
+    Resumes from the last whole checkpoint of the same run if there is one; `fetch_checkpoint` may bring it from
+    elsewhere. `on_checkpoint` is told of each one that is saved; it may neither raise nor take its time.
+    Raises TrainerError.
     """
     output = config.output_folder.absolute()
     work = output.with_name(f"{output.name}.work")
@@ -71,10 +77,14 @@ def run(
     go_on(report)
     base_answers = None if config.lora else sample(trainer, config=config, is_chat=is_chat)
 
+    fingerprint = run_fingerprint(config, data, devices=len(hardware.gpus))
+    start = starting_point(work / "checkpoints", fingerprint=fingerprint, report=report, fetch=fetch_checkpoint)
+
     report.phase("training")
     started = time.monotonic()
-    fingerprint = run_fingerprint(config, data)
-    orders = train(trainer, fingerprint=fingerprint, report=report, watch=watch, on_checkpoint=on_checkpoint)
+    orders = train(
+        trainer, start=start, fingerprint=fingerprint, report=report, watch=watch, on_checkpoint=on_checkpoint
+    )
     seconds = time.monotonic() - started
 
     report.phase("saving")
@@ -84,6 +94,7 @@ def run(
     after = None if landing else measure(trainer, report=report, name="after training")
     samples = [] if landing else sample_pairs(trainer, config=config, is_chat=is_chat, base_answers=base_answers)
     metrics = summarise(trainer, before=before, after=after, data=data, seconds=seconds)
+    metrics["train"]["resumed_from_step"] = checkpoint_step(start) if start else None
     write_output(trainer, config=config, output=output, data=data, hardware=hardware, results=(metrics, samples))
     shutil.rmtree(work)
     report.log(f"result written to {output}")
@@ -249,25 +260,36 @@ def sample(trainer: Any, *, config: TrainingConfig, is_chat: bool) -> list[str]:
     )
 
 
+def starting_point(folder: Path, *, fingerprint: str, report: Report, fetch: FetchCheckpoint | None) -> Path | None:
+    """The checkpoint to go on from, None to begin at the first step. It is told, so that no step is trained unseen."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if fetch is not None:
+        fetch(folder, fingerprint)
+    start = last_whole_checkpoint(folder, fingerprint=fingerprint)
+    if start is not None:
+        step = checkpoint_step(start)
+        report.log(f"resuming from the checkpoint of step {step}")
+        report.metrics(step=step, values={"resumed_from_step": float(step)})
+    return start
+
+
 def train(
     trainer: Any,
     *,
+    start: Path | None,
     fingerprint: str,
     report: Report,
     watch: TerminationWatch,
     on_checkpoint: Callable[[Path], None] | None = None,
 ) -> "ControlCallback":
-    """Train or resume. Raises Terminated after SIGTERM, with a checkpoint saved."""
+    """Train, or resume from the checkpoint `start`. Raises Terminated after SIGTERM, with a checkpoint saved."""
     from stoker_trainer.callbacks import ControlCallback, ReportCallback
 
     orders = ControlCallback(report, watch=watch, fingerprint=fingerprint, on_checkpoint=on_checkpoint)
     trainer.add_callback(ReportCallback(report))
     trainer.add_callback(orders)
-    checkpoint = last_whole_checkpoint(Path(trainer.args.output_dir), fingerprint=fingerprint)
-    if checkpoint:
-        report.log(f"resuming from the checkpoint of step {checkpoint_step(checkpoint)}")
     with watch.deferred():
-        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        trainer.train(resume_from_checkpoint=str(start) if start else None)
     if watch.is_requested:
         raise Terminated(checkpoint_step=orders.saved_step)
     return orders

@@ -12,6 +12,7 @@ from starlette.middleware import Middleware
 from stoker_dataset_gateway.artifact_uploads.endpoints import artifact_upload_routes
 from stoker_dataset_gateway.artifacts.endpoints import artifact_routes
 from stoker_dataset_gateway.artifacts.subscribers import answer_artifacts
+from stoker_dataset_gateway.checkpoints.endpoints import checkpoint_routes
 from stoker_dataset_gateway.datasets.service import DatasetService
 from stoker_dataset_gateway.datasets.subscribers import answer_datasets
 from stoker_dataset_gateway.downloads.endpoints import download_routes
@@ -81,6 +82,7 @@ def _route(application: FastAPI, parts: Parts, settings: Settings) -> None:
             idle_timeout=idle_timeout,
         ),
         artifact_routes(artifacts.whole, max_artifact_bytes=max_artifact_bytes, idle_timeout=idle_timeout),
+        checkpoint_routes(artifacts.checkpoints, parts.downloads),
         trainer_bundle_routes(artifacts.bundles),
     ):
         application.include_router(router)

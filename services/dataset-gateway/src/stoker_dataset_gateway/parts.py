@@ -8,6 +8,7 @@ from stoker_dataset_gateway.artifacts.recording import ArtifactRecorder
 from stoker_dataset_gateway.artifacts.retention import Retention
 from stoker_dataset_gateway.artifacts.service import ArtifactRules, ArtifactService
 from stoker_dataset_gateway.checking.checker import Checker
+from stoker_dataset_gateway.checkpoints.service import CheckpointService
 from stoker_dataset_gateway.downloads.limits import TokenLimits
 from stoker_dataset_gateway.downloads.service import DownloadRules, DownloadService
 from stoker_dataset_gateway.foundation import Foundation
@@ -50,6 +51,7 @@ class ArtifactParts:
     whole: ArtifactService
     by_parts: ArtifactUploadService
     completer: UploadCompleter
+    checkpoints: CheckpointService
     retention: Retention
     bundles: TrainerBundleService
 
@@ -177,6 +179,7 @@ def _artifact_parts(ground: Foundation, relay: Relay, settings: Settings) -> Art
             recorder=recorder,
             rules=CompletingRules(lease=settings.write_lease),
         ),
+        checkpoints=CheckpointService(ground, artifacts=whole),
         retention=Retention(ground, recorder, rules=settings.retention_rules),
         bundles=TrainerBundleService(
             ground, public_url=public_url(settings), file=read_bundle(settings.trainer_bundle)

@@ -205,6 +205,7 @@ class RevokeAttempt(Message):
 
     job_id: Identifier
     attempt: int = Field(ge=1)
+    another_follows: bool = Field(default=False, description="The job goes on: what it needs for that is kept")
 
 
 class ListArtifacts(Message):

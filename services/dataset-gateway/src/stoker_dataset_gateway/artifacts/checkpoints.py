@@ -19,6 +19,19 @@ def checkpoint_of(artifact: Artifact) -> Checkpoint | None:
     return (artifact.attempt, int(found[1])) if found else None
 
 
+def whole_checkpoints(artifacts: Iterable[Artifact]) -> list[tuple[Checkpoint, list[Artifact]]]:
+    """The whole checkpoints of a job with their files by name, the newest first."""
+    files: dict[Checkpoint, list[Artifact]] = {}
+    for artifact in artifacts:
+        if checkpoint := checkpoint_of(artifact):
+            files.setdefault(checkpoint, []).append(artifact)
+    return [
+        (checkpoint, sorted(files[checkpoint], key=lambda artifact: artifact.name))
+        for checkpoint in sorted(files, reverse=True)
+        if any(_is_manifest(artifact) for artifact in files[checkpoint])
+    ]
+
+
 def superseded(artifacts: Iterable[Artifact], *, keep: int) -> list[Artifact]:
     """Files of the checkpoints of a job that are older than its newest `keep` whole ones, manifests first.
 

@@ -62,7 +62,8 @@ class ArtifactRepository:
     ) -> list[Artifact]:
         """Artifacts, oldest first, that are older than this, of jobs without any attempt since.
 
-        An attempt lasts until its token is revoked or expires, whichever comes first.
+        An attempt lasts until its token is revoked or expires, whichever comes first. A job that waits for its next
+        attempt has not ended, however long it waits.
         """
         is_named_so = col(Artifact.name).startswith(prefix, autoescape=True)
         attempts_since = (
@@ -78,6 +79,9 @@ class ArtifactRepository:
             .where(col(Attempt.job_id) == col(Artifact.job_id), col(Attempt.revoked_at) > moment)
             .exists()
         )
+        awaits_next = (
+            select(Attempt).where(col(Attempt.job_id) == col(Artifact.job_id), col(Attempt.awaits_next)).exists()
+        )
         found = await session.execute(
             select(Artifact)
             .where(
@@ -85,6 +89,7 @@ class ArtifactRepository:
                 is_named_so if has_prefix else ~is_named_so,
                 ~attempts_since,
                 ~ended_since,
+                ~awaits_next,
             )
             # What says that a checkpoint is whole goes first.
             .order_by(col(Artifact.name).endswith("/complete.json").desc(), col(Artifact.created_at))

@@ -16,7 +16,7 @@ from stoker_shared.web.problems import Problem, problem_response
 PATHS = {"dataset": "/v1/datasets/download", "artifact": "/v1/artifacts/download"}
 
 _BYTES = {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}
-_ANSWERS: dict[int | str, dict[str, Any]] = {
+ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {**_BYTES, "description": "The whole file"},
     206: {
         "content": {**_BYTES["content"], "multipart/byteranges": {"schema": {"type": "string", "format": "binary"}}},
@@ -49,7 +49,7 @@ def download_routes(service: DownloadService) -> APIRouter:
             methods=["GET"],
             operation_id=f"download_{kind}",
             response_class=Response,
-            responses=_ANSWERS,
+            responses=ANSWERS,
             summary=f"Fetch the {kind} that the token was minted for, whole or in ranges",
         )
         router.add_api_route(
@@ -60,28 +60,36 @@ def download_routes(service: DownloadService) -> APIRouter:
 
 def _endpoint(service: DownloadService, kind: str) -> Any:
     async def download(request: Request, token: Annotated[str, Query()] = "") -> Response:
-        file = await service.admit(token, kind=kind)
-        is_packed = _is_packed(request, file)
-        etag = file.validators.gzip_etag if is_packed else file.validators.etag
-        match verdict(request.headers, file.validators):
-            case "failed":
-                raise PreconditionFailed
-            case "not_modified":
-                return Response(status_code=304, headers=common_headers(file, etag=etag))
-        if request.method == "HEAD":
-            await service.ensure_there(file)
-            return _without_body(gzipped(file) if is_packed else whole(file)[0])
-        if service.is_redirecting:
-            return _redirect(service, file)
-        try:
-            parts = _wanted_parts(request, file)
-        except RangeUnsatisfiable as error:
-            response = problem_response(error)
-            response.headers["Content-Range"] = f"bytes */{error.size_bytes}"
-            return response
-        return _stream(service, file, parts, is_packed=is_packed)
+        return await answer_download(request, service, await service.admit(token, kind=kind))
 
     return download
+
+
+async def answer_download(request: Request, service: DownloadService, file: ServedFile) -> Response:
+    """The file, or what of it the request's headers ask for.
+
+    Raises:
+        PreconditionFailed; ObjectMissing, StoreUnavailable: before a byte is sent.
+    """
+    is_packed = _is_packed(request, file)
+    etag = file.validators.gzip_etag if is_packed else file.validators.etag
+    match verdict(request.headers, file.validators):
+        case "failed":
+            raise PreconditionFailed
+        case "not_modified":
+            return Response(status_code=304, headers=common_headers(file, etag=etag))
+    if request.method == "HEAD":
+        await service.ensure_there(file)
+        return _without_body(gzipped(file) if is_packed else whole(file)[0])
+    if service.is_redirecting:
+        return _redirect(service, file)
+    try:
+        parts = _wanted_parts(request, file)
+    except RangeUnsatisfiable as error:
+        response = problem_response(error)
+        response.headers["Content-Range"] = f"bytes */{error.size_bytes}"
+        return response
+    return _stream(service, file, parts, is_packed=is_packed)
 
 
 def _is_packed(request: Request, file: ServedFile) -> bool:

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import column as sql_column
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
@@ -225,15 +225,27 @@ class TokenRepository:
         found = await session.execute(statement.with_for_update(read=True) if is_held else statement)
         return found.scalars().first()
 
-    async def revoke(self, session: AsyncSession, *, job_id: str, attempt: int, now: datetime) -> None:
+    async def revoke(
+        self, session: AsyncSession, *, job_id: str, attempt: int, now: datetime, awaits_next: bool
+    ) -> None:
         """End all tokens of an attempt, and keep it ended; in the caller's transaction."""
-        over = insert(Attempt).values(job_id=job_id, attempt=attempt, admitted_at=now, revoked_at=now)
+        over = insert(Attempt).values(
+            job_id=job_id, attempt=attempt, admitted_at=now, revoked_at=now, awaits_next=awaits_next
+        )
         await session.execute(
             over.on_conflict_do_update(
                 index_elements=["job_id", "attempt"],
-                set_={"revoked_at": over.excluded.revoked_at},
-                where=col(Attempt.revoked_at).is_(None),
+                set_={
+                    "revoked_at": func.coalesce(col(Attempt.revoked_at), over.excluded.revoked_at),
+                    "awaits_next": over.excluded.awaits_next,
+                },
             )
+        )
+        # Only of its latest attempt can a job be waiting for the next.
+        await session.execute(
+            update(Attempt)
+            .where(col(Attempt.job_id) == job_id, col(Attempt.attempt) < attempt, col(Attempt.awaits_next))
+            .values(awaits_next=False)
         )
         for table in (JobToken, DownloadToken):
             await session.execute(
@@ -251,4 +263,5 @@ class TokenRepository:
             .where(col(JobToken.job_id) == col(Attempt.job_id), col(JobToken.attempt) == col(Attempt.attempt))
             .exists()
         )
-        await session.execute(delete(Attempt).where(col(Attempt.admitted_at) < admitted_before, ~has_token))
+        is_forgettable = (col(Attempt.admitted_at) < admitted_before, ~has_token, ~col(Attempt.awaits_next))
+        await session.execute(delete(Attempt).where(*is_forgettable))

@@ -108,7 +108,13 @@ class TokenService:
     async def revoke(self, request: RevokeAttempt) -> Empty:
         """End all tokens of an attempt. Once answered, nothing more is stored for it."""
         async with self._database.transaction() as session:
-            await self._tokens.revoke(session, job_id=request.job_id, attempt=request.attempt, now=self._clock.now())
+            await self._tokens.revoke(
+                session,
+                job_id=request.job_id,
+                attempt=request.attempt,
+                now=self._clock.now(),
+                awaits_next=request.another_follows,
+            )
         return Empty()
 
     async def attempt_of(self, token: str) -> JobToken:

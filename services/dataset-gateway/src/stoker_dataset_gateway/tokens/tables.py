@@ -51,11 +51,16 @@ class DownloadToken(Table, table=True):
 
 
 class Attempt(Table, table=True):
-    """An attempt that tokens were minted for. Once `revoked_at` is set, a `mint` that arrives late is refused."""
+    """An attempt that tokens were minted for. Once `revoked_at` is set, a `mint` that arrives late is refused.
+
+    `awaits_next`: it is over, its job is not; what it has stored is kept for the next attempt.
+    """
 
     __tablename__ = "attempts"
+    __table_args__ = (sa.Index("attempts_awaiting", "job_id", postgresql_where=sa.text("awaits_next")),)
 
     job_id: str = Field(primary_key=True)
     attempt: int = Field(primary_key=True)
     admitted_at: datetime = Field(sa_type=UtcColumn, index=True)
     revoked_at: datetime | None = Field(default=None, sa_type=UtcColumn)
+    awaits_next: bool = False

@@ -29,6 +29,8 @@ from stoker_deployer.jobs.view import Snapshot, View
 from stoker_deployer.ledger.repository import LedgerRepository
 from stoker_deployer.providers import Gone
 from stoker_deployer.queue.slots import Slots
+from stoker_deployer.retrying.repository import CooldownRepository
+from stoker_deployer.retrying.tables import key_of
 from stoker_shared.events import (
     JobCancelled,
     JobCompleted,
@@ -79,6 +81,7 @@ class Applier:
         self._jobs = jobs
         self._ledger = ledger
         self._slots = slots
+        self._cooldowns = CooldownRepository()
         self._handlers: dict[type[Change], Callable[..., Awaitable[Applied]]] = {
             Wait: self._wait,
             BeginAttempt: self._begin_attempt,
@@ -130,7 +133,7 @@ class Applier:
             now=view.now,
             next_check_at=view.now + change.after,
             failures=view.job.check_failures + 1 if change.has_failed else 0,
-            noted=queue or _waits_for(change, view),
+            noted={**(queue or _waits_for(change, view)), **_postponed(change)},
         )
         await self._note(session, view, {**change.noted, **await self._accrue(session, view, is_due_only=True)})
         return Applied(released_until=until)
@@ -141,6 +144,10 @@ class Applier:
         if obstacle:
             wait, queue = Wait(view.policy.queued_check, obstacle), {"provider": provider, "waits_for": ""}
             return await self._wait(session, wait, view, token=token, queue=queue)
+        if cooling := await self._probe(session, change, view):
+            soon = min(cooling, view.now + view.policy.queued_check)
+            wait = Wait(soon - view.now, "somebody else tries this offer", postponed_to=soon)
+            return await self._wait(session, wait, view, token=token)
         book = view.snapshot.book
         await self._ledger.lock(session, book, at=view.now)
         if change.least and book.free < change.least:
@@ -163,7 +170,8 @@ class Applier:
         await self._jobs.add_attempt(session, attempt)
         book.reserve(change.number, amount=reservation, at=view.now)
         await self._ledger.save(session, book)
-        begun = replace(view.snapshot, job=_changed(view.job, values), attempt=attempt)
+        earlier = tuple(past for past in (*view.snapshot.earlier, view.snapshot.attempt) if past is not None)
+        begun = replace(view.snapshot, job=_changed(view.job, values), attempt=attempt, earlier=earlier)
         told = tell(
             ProvisioningStarted,
             Aftermath(begun.job, attempt, book, view.now),
@@ -171,9 +179,18 @@ class Applier:
             gpu_type=attempt.gpu_type,
             gpu_count=attempt.gpu_count,
             reserved_micro_usd=reservation,
+            per_device=change.batch.per_device,
+            accumulation=change.batch.accumulation,
+            may_resume=change.may_resume,
         )
         await enqueue(session, told)
         return Applied(fresh=begun)
+
+    async def _probe(self, session: AsyncSession, change: BeginAttempt, view: View) -> datetime | None:
+        key = key_of(change.offer)
+        if key not in view.snapshot.cooldowns:
+            return None
+        return await self._cooldowns.probe(session, key, now=view.now, lasts=view.policy.capacity_probe)
 
     async def _record_machine(
         self, session: AsyncSession, change: RecordMachine, view: View, *, token: UUID
@@ -182,6 +199,7 @@ class Applier:
         if change.machine.price_micro_usd_per_hour is not None:
             # What the provider asks counts, not what it offered when the plan was made.
             kept["price_micro_usd_per_hour"] = change.machine.price_micro_usd_per_hour
+        await self._cooldowns.forget(session, key_of(view.attempt))
         if view.job.state == JobStatus.TERMINATING:
             # The machine of a launch whose outcome was unknown has turned up: it is terminated next.
             await self._jobs.move(session, view.job, token=token, values={"check_failures": 0})
@@ -203,7 +221,17 @@ class Applier:
             "terminating_since": view.now,
         }
         if change.has_no_machine:
-            noted["refused_at"] = view.now
+            noted["refused_at"] = change.refused_at or view.now
+        if reason == EndReason.NO_CAPACITY:
+            policy = view.policy
+            await self._cooldowns.cool(
+                session,
+                key_of(view.attempt),
+                why=detail,
+                now=change.refused_at or view.now,
+                first=policy.capacity_cooldown,
+                longest=policy.capacity_cooldown_max,
+            )
         if isinstance(view.sight.machine, Gone) and view.attempt.billing_started_at:
             noted["billing_ended_at"] = view.billed_until
         fields = {"reason": reason, "detail": detail}
@@ -310,6 +338,10 @@ def _waits_for(change: Wait, view: View) -> dict[str, Any]:
     return {"waits_for": change.why[:_DETAIL_LENGTH]} if view.job.state == JobStatus.QUEUED else {}
 
 
+def _postponed(change: Wait) -> dict[str, Any]:
+    return {"next_attempt_at": change.postponed_to} if change.postponed_to else {}
+
+
 def _intent(change: BeginAttempt, view: View) -> Attempt:
     offer = change.offer
     return Attempt(
@@ -319,6 +351,10 @@ def _intent(change: BeginAttempt, view: View) -> Attempt:
         gpu_type=offer.gpu_type,
         gpu_count=offer.gpu_count,
         place=offer.place,
+        vram_bytes=offer.vram_bytes,
+        per_device=change.batch.per_device,
+        accumulation=change.batch.accumulation,
+        may_resume=change.may_resume,
         price_micro_usd_per_hour=offer.price_micro_usd_per_hour,
         machine_name=machine_name(view.job.job_id, change.number),
         intent_at=view.now,

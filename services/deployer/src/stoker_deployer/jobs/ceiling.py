@@ -2,27 +2,18 @@
 
 from collections.abc import Sequence
 
-from stoker_deployer.jobs.steps import BeginTermination, EndQueued, Step
+from stoker_deployer.jobs.steps import BeginTermination, Step
 from stoker_deployer.jobs.view import View
 from stoker_shared.commands import LaunchJob, PlannedOffer
 from stoker_shared.job_state import EndReason
 from stoker_shared.money import show_usd
 
 
-def offers_within(launch: LaunchJob) -> list[PlannedOffer]:
-    """The offers that the job may pay for, in the plan's order."""
-    ceiling = launch.max_price_micro_usd_per_hour
-    return [offer for offer in launch.offers if ceiling is None or offer.price_micro_usd_per_hour <= ceiling]
-
-
-def all_too_dear(launch: LaunchJob) -> EndQueued:
-    """No offer is left: say what they cost."""
+def too_dear(launch: LaunchJob) -> str:
+    """What the offers cost, when none is left that the job may pay for."""
     told = ", ".join(_told(offer) for offer in _cheapest_first(launch.offers)[:3])
     ceiling = show_usd(launch.max_price_micro_usd_per_hour or 0)
-    return EndQueued(
-        EndReason.PRICE_ABOVE_CEILING,
-        f"The job may pay {ceiling} per hour; of {len(launch.offers)} offers the cheapest are {told}.",
-    )
+    return f"The job may pay {ceiling} per hour; of {len(launch.offers)} offers the cheapest are {told}."
 
 
 def price_above_ceiling(view: View) -> Step | None:

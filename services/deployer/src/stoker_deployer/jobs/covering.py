@@ -3,7 +3,7 @@
 from stoker_deployer.jobs.steps import BeginAttempt, EndQueued, Wait
 from stoker_deployer.jobs.view import View
 from stoker_deployer.ledger.levels import Level
-from stoker_shared.commands import PlannedOffer
+from stoker_deployer.retrying.offers import Chosen
 from stoker_shared.job_state import EndReason
 from stoker_shared.money import MicroUsd, cost_of, show_usd
 
@@ -11,9 +11,9 @@ WAITS_FOR_BUDGET = "budget"
 """How the reason of a wait for money begins."""
 
 
-def begin_covered(view: View, offer: PlannedOffer, *, number: int) -> BeginAttempt | EndQueued | Wait:
+def begin_covered(view: View, chosen: Chosen) -> BeginAttempt | EndQueued | Wait:
     """Begin an attempt with a reservation; or say with numbers what lacks, and wait if others may give it back."""
-    price, book = MicroUsd(offer.price_micro_usd_per_hour), view.snapshot.book
+    number, price, book = view.job.attempt + 1, MicroUsd(chosen.offer.price_micro_usd_per_hour), view.snapshot.book
     least = cost_of(view.policy.budget_tick, price)
     needs = f"attempt {number} needs at least {show_usd(least)} at {show_usd(price)} per hour."
     if book.budget_left < least:
@@ -22,7 +22,8 @@ def begin_covered(view: View, offer: PlannedOffer, *, number: int) -> BeginAttem
     if lacking := [level for level in reversed(book.levels) if least and not level.covers(least)]:
         return _not_covered(view, lacking, least=least, needs=needs)
     wanted = max(least, cost_of(view.policy.reservation, price))
-    return BeginAttempt(number, offer, MicroUsd(max(min(book.free, wanted), 0)), least=least)
+    reservation = MicroUsd(max(min(book.free, wanted), 0))
+    return BeginAttempt(number, chosen.offer, reservation, chosen.batch, least=least, may_resume=chosen.may_resume)
 
 
 def _not_covered(view: View, lacking: list[Level], *, least: int, needs: str) -> EndQueued | Wait:

@@ -10,6 +10,7 @@ from stoker_deployer.jobs.steps import (
     BeginLanding,
     Change,
     EndAttempt,
+    EndQueued,
     OrderLanding,
     RecordMachine,
     TerminateMachine,
@@ -72,12 +73,23 @@ class Closer:
 
     async def revoke(self, view: View, step: EndAttempt) -> Change:
         """End the attempt's tokens at both services that pods speak to; only then is the attempt over."""
-        revoked = dataset_gateway.RevokeAttempt(job_id=view.job.job_id, attempt=view.attempt.number)
+        revoked = dataset_gateway.RevokeAttempt(
+            job_id=view.job.job_id, attempt=view.attempt.number, another_follows=step.retry_at is not None
+        )
         try:
             await asyncio.gather(self._rpc.ask(dataset_gateway.REVOKE, revoked), self._rpc.ask(metrics.REVOKE, revoked))
         except ServiceUnavailable as error:
             return cannot_ask(view, error.detail)
         return replace(step, is_billed=self._is_billed(view))
+
+    async def tell_end(self, view: View, step: EndQueued) -> Change:
+        """Say that no attempt follows after all: the gateway need not keep checkpoints for one."""
+        over = dataset_gateway.RevokeAttempt(job_id=view.job.job_id, attempt=view.attempt.number)
+        try:
+            await self._rpc.ask(dataset_gateway.REVOKE, over)
+        except ServiceUnavailable as error:
+            return cannot_ask(view, error.detail)
+        return step
 
     def _is_billed(self, view: View) -> bool:
         attempt = view.attempt

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from pydantic import SecretStr
 
+from stoker_deployer.retrying.refit import DeviceBatch
 from stoker_shared.commands import LaunchJob
 from stoker_shared.recipe import training_config
 from stoker_shared.rpc.dataset_gateway import DownloadMinted
@@ -29,6 +30,7 @@ RESERVED_NAMES = frozenset(
         "METRICS_API_URL",
         "ALERT_API_URL",
         "ARTIFACTS_API_URL",
+        "RESUME_CHECKPOINTS",
         "TRAINING_CONFIG",
         *_DEFAULTS,
     }
@@ -57,12 +59,24 @@ def environment_faults(users: Mapping[str, str]) -> str:
     return ""
 
 
-def pod_environment(
-    launch: LaunchJob, *, attempt: int, token: SecretStr, minted: DownloadMinted, urls: PublicUrls
+def pod_environment(  # noqa: PLR0913 - each is a fact of its own
+    launch: LaunchJob,
+    *,
+    attempt: int,
+    token: SecretStr,
+    minted: DownloadMinted,
+    urls: PublicUrls,
+    batch: DeviceBatch | None = None,
+    may_resume: bool = True,
 ) -> dict[str, str]:
-    """The whole environment of the attempt's pod. It holds tokens: hand it to the provider and to nobody else."""
+    """The whole environment of the attempt's pod. It holds tokens: hand it to the provider and to nobody else.
+
+    `batch` takes the place of the recipe's, for other devices than those planned with.
+    """
     metrics, gateway = urls.metrics.rstrip("/"), urls.gateway.rstrip("/")
     config = training_config(launch.recipe, data_format=launch.data_format, conversion=minted.conversion)
+    if batch is not None:
+        config["batch"] |= {"per_device": batch.per_device, "gradient_accumulation": batch.accumulation}
     return {
         **launch.environment,
         **_DEFAULTS,
@@ -77,5 +91,6 @@ def pod_environment(
         "METRICS_API_URL": f"{metrics}/v1/jobs/{launch.job_id}/metrics",
         "ALERT_API_URL": f"{metrics}/v1/jobs/{launch.job_id}/alerts",
         "ARTIFACTS_API_URL": f"{gateway}/v1/jobs/{launch.job_id}/artifacts",
+        "RESUME_CHECKPOINTS": "true" if may_resume else "false",
         "TRAINING_CONFIG": json.dumps(config, separators=(",", ":")),
     }

@@ -67,6 +67,7 @@ class Intake:
                 attempt=None,
                 cancellation=await self._jobs.cancellation(session, command.job_id),
                 book=await self._jobs.open_book(session, job),
+                cooldowns=await self._jobs.cooldowns.known(session),
             )
             await enqueue(session, tell(JobQueued, Aftermath(job, None, snapshot.book, now)))
             step = next_step(view := self._reconciler.view(snapshot))

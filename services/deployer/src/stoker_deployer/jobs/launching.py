@@ -7,9 +7,11 @@ from stoker_deployer.jobs.admitting import Admission, Admitter
 from stoker_deployer.jobs.environment import PublicUrls, pod_environment
 from stoker_deployer.jobs.running import cannot_ask
 from stoker_deployer.jobs.steps import BeginTermination, Change, RecordMachine, Wait
+from stoker_deployer.jobs.tables import Attempt
 from stoker_deployer.jobs.view import View
 from stoker_deployer.pipeline.claims import Claim
 from stoker_deployer.providers import MachineOrder, Provider
+from stoker_deployer.retrying.refit import DeviceBatch
 from stoker_shared.clock import Clock
 from stoker_shared.errors import (
     AuthFailed,
@@ -69,6 +71,8 @@ class Launcher:
             token=admission.token,
             minted=admission.minted,
             urls=self._urls,
+            batch=_batch_of(view.attempt),
+            may_resume=view.attempt.may_resume,
         )
         return await self._order(view, claim, environment=environment)
 
@@ -98,9 +102,17 @@ class Launcher:
             logger.warning("launch not confirmed", machine=order.name, code=error.code, reason=error.detail)
             if reason := REFUSALS.get(type(error)):
                 # An earlier order of this attempt may have made one: then it is looked for.
-                return BeginTermination(reason, error.detail, has_no_machine=view.is_fresh_intent)
+                return BeginTermination(
+                    reason, error.detail, has_no_machine=view.is_fresh_intent, refused_at=self._clock.now()
+                )
             # Unknown is never taken for no: look for the machine by its name.
             return Wait(timedelta(0), error.detail, noted={"absent_since": None})
+
+
+def _batch_of(attempt: Attempt) -> DeviceBatch | None:
+    if attempt.per_device is None or attempt.accumulation is None:
+        return None
+    return DeviceBatch(attempt.per_device, attempt.accumulation)
 
 
 def _refused_by(error: RemoteRefusal) -> EndReason:

@@ -75,7 +75,8 @@ class Observer:
         except (ServiceUnavailable, RemoteRefusal) as error:
             logger.warning("artifacts not known", job_id=job.job_id, attempt=attempt.number, reason=str(error))
             return None
-        return any(artifact.attempt == attempt.number for artifact in stored.artifacts)
+        # A checkpoint is something to go on from, not a result.
+        return any(not artifact.name.startswith("checkpoints/") for artifact in stored.artifacts)
 
 
 def _not_configured(attempt: Attempt) -> Unknown:

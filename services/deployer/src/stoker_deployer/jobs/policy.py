@@ -24,6 +24,15 @@ class Policy:
     """From the machine's start to the first word of its pod."""
     retry_delay: timedelta
     retry_delay_max: timedelta
+    capacity_cooldown: timedelta
+    """Nobody asks for an offer this long after it was refused for lack of capacity; doubles each further time."""
+    capacity_cooldown_max: timedelta
+    capacity_probe: timedelta
+    """After a cool-down one job tries the offer; the others wait for its outcome at most this long."""
+    capacity_patience: timedelta
+    """A job that has waited this long for a machine is not tried again for lack of capacity."""
+    breaker_spend_share: float
+    """Failed attempts may cost this share of a job's budget; 1 is all of it."""
     terminate_retry: timedelta
     terminate_retry_max: timedelta
     reservation: timedelta

@@ -13,6 +13,7 @@ from stoker_deployer.jobs.repository import JobRepository
 from stoker_deployer.jobs.steps import (
     Change,
     EndAttempt,
+    EndQueued,
     LaunchMachine,
     OrderLanding,
     RecordMachine,
@@ -120,6 +121,8 @@ class Reconciler:
                 return await self._hands.closer.terminate_surplus(view, step)
             case EndAttempt():
                 return await self._hands.closer.revoke(view, step)
+            case EndQueued() if view.snapshot.attempt is not None:
+                return await self._hands.closer.tell_end(view, step)
             case _:
                 return step
 

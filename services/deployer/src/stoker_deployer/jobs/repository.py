@@ -15,6 +15,7 @@ from stoker_deployer.jobs.tables import Attempt, Cancellation, Job, Table
 from stoker_deployer.jobs.view import Snapshot
 from stoker_deployer.ledger.book import Book
 from stoker_deployer.ledger.repository import LedgerRepository
+from stoker_deployer.retrying.repository import CooldownRepository
 from stoker_shared.database import UtcColumn
 from stoker_shared.job_state import JobStatus
 
@@ -34,6 +35,7 @@ class JobRepository:
 
     def __init__(self, ledger: LedgerRepository) -> None:
         self._ledger = ledger
+        self.cooldowns = CooldownRepository()
 
     async def insert(self, session: AsyncSession, job: Job) -> bool:
         """Store a new job. False if it is known already."""
@@ -54,13 +56,16 @@ class JobRepository:
         if row is None:
             raise ClaimLost(job_id)
         job, cancellation = row
-        attempts = (await session.scalars(select(Attempt).where(col(Attempt.job_id) == job_id))).all()
+        of_job = select(Attempt).where(col(Attempt.job_id) == job_id).order_by(col(Attempt.number))
+        attempts = (await session.scalars(of_job)).all()
         return Snapshot(
             job=job,
             attempt=next((attempt for attempt in attempts if attempt.number == job.attempt), None),
             cancellation=cancellation,
             book=await self.open_book(session, job),
             ran_before=sum((_ran(attempt) for attempt in attempts if attempt.number < job.attempt), timedelta()),
+            earlier=tuple(attempt for attempt in attempts if attempt.number < job.attempt),
+            cooldowns=await self.cooldowns.known(session) if job.state == JobStatus.QUEUED else {},
         )
 
     async def open_book(self, session: AsyncSession, job: Job) -> Book:

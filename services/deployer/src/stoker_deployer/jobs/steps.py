@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from stoker_deployer.providers import Machine
+from stoker_deployer.retrying.refit import DeviceBatch
 from stoker_shared.commands import PlannedOffer
 from stoker_shared.job_state import EndReason, JobStatus
 from stoker_shared.money import MicroUsd
@@ -22,6 +23,8 @@ class Wait:
     why: str
     noted: Mapping[str, Any] = field(default_factory=dict)
     """Columns of the attempt."""
+    postponed_to: datetime | None = None
+    """A queued job is not due before, and stands in nobody's way."""
     has_failed: bool = False
     """Somebody who should have been asked did not answer; the pauses grow."""
 
@@ -33,8 +36,11 @@ class BeginAttempt:
     number: int
     offer: PlannedOffer
     reservation: MicroUsd
+    batch: DeviceBatch
     least: MicroUsd
     """If the budgets have less than this by then, the attempt does not begin."""
+    may_resume: bool = True
+    """It goes on from the job's last checkpoint, if there is one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +89,8 @@ class BeginTermination:
     detail: str = ""
     has_no_machine: bool = False
     """It is certain that none was made, so none needs to be looked for."""
+    refused_at: datetime | None = None
+    """When the provider said so, which is later than the look."""
 
 
 @dataclass(frozen=True, slots=True)

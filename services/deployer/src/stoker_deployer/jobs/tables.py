@@ -93,8 +93,10 @@ class Attempt(Table, table=True):
 
     `refused_at`: it is certain that no machine was made. `absent_since`: the first look that found no machine.
     `exited_since`: the first look that found the machine ended without a report. `report_missed_at`: the last time
-    that nobody could tell what the pod reported. `stall_told_at`: the last time that it was told that the machine does
-    not go. `landing_since`: when the trainer was ordered to land, for `landing_why`. `bill_state` is a `BillState`; `bill_ask_at`: when the provider is asked (again) what it bills.
+    that nobody could tell what the pod reported. `per_device`, `accumulation`: the batch on its devices, None for what
+    the recipe says. `stall_told_at`: the last time that it was told that the machine does not go. `landing_since`: when
+    the trainer was ordered to land, for `landing_why`. `bill_state` is a `BillState`; `bill_ask_at`: when the provider
+    is asked (again) what it bills.
     """
 
     __tablename__ = "attempts"
@@ -105,6 +107,10 @@ class Attempt(Table, table=True):
     gpu_type: str
     gpu_count: int
     place: str = ""
+    vram_bytes: int | None = Field(default=None, sa_type=BigInteger)
+    per_device: int | None = None
+    accumulation: int | None = None
+    may_resume: bool = True
     price_micro_usd_per_hour: int = _micro_usd()
     machine_name: str
     intent_at: datetime = _time()

@@ -1,16 +1,14 @@
 """The rules of a job's life: a pure function from what is seen to the one next step. No input, no output, no clock."""
 
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import timedelta
 
-from stoker_deployer.jobs.ceiling import all_too_dear, offers_within
 from stoker_deployer.jobs.covering import begin_covered
 from stoker_deployer.jobs.environment import environment_faults
-from stoker_deployer.jobs.landing import end_of_landing, look_in_time
+from stoker_deployer.jobs.landing import look_in_time
 from stoker_deployer.jobs.running import RUNNING_RULES, billing_began, cannot_ask, first_step
 from stoker_deployer.jobs.steps import (
     BeginTermination,
-    EndAttempt,
     EndQueued,
     LaunchMachine,
     RecordMachine,
@@ -21,6 +19,8 @@ from stoker_deployer.jobs.steps import (
 from stoker_deployer.jobs.view import View
 from stoker_deployer.jobs.watchdogs import STUCK_PROVISIONING, termination_stalled
 from stoker_deployer.providers import Exited, Gone, Machine, Unknown
+from stoker_deployer.retrying.deciding import after_attempt
+from stoker_deployer.retrying.offers import Cooling, NoOffer, choose_offer
 from stoker_shared.job_state import EndReason, JobStatus
 
 
@@ -45,18 +45,12 @@ def _queued(view: View) -> Step:
 
 
 def _begin_attempt(view: View) -> Step:
-    number = view.job.attempt + 1
-    offers = offers_within(launch := view.job.launch)
-    if not offers:
-        return all_too_dear(launch)
-    # The plan's ranking, one after the other, then from the start.
-    offer = offers[(number - 1) % len(offers)]
-    if offer.provider not in view.providers:
-        configured = ", ".join(sorted(view.providers)) or "none"
-        return EndQueued(
-            EndReason.PROVIDER_REFUSED, f"Provider {offer.provider!r} is not configured (configured: {configured})."
-        )
-    return begin_covered(view, offer, number=number)
+    match found := choose_offer(view):
+        case NoOffer():
+            return EndQueued(found.reason, found.detail)
+        case Cooling():
+            return Wait(found.until - view.now, found.why, postponed_to=found.until)
+    return begin_covered(view, found)
 
 
 def _provisioning(view: View) -> Step:
@@ -78,17 +72,17 @@ def _terminating(view: View) -> Step:
 
 def _release(view: View) -> Step:
     if view.attempt.refused_at:
-        return _end_attempt(view)
+        return after_attempt(view)
     if view.attempt.handle is None:
         # The outcome of the launch may be unknown: a machine may appear under our name.
-        return _record(view) if view.sight.found else _absent_for_certain(view) or _end_attempt(view)
+        return _record(view) if view.sight.found else _absent_for_certain(view) or after_attempt(view)
     if step := billing_began(view) or _machine_costs_on(view):
         return step
     if isinstance(view.sight.machine, Unknown):
         return cannot_ask(view, view.sight.machine.why)
     # Gone is believed once somebody has asked for its end; before that it would be a surprise, told once.
     if isinstance(view.sight.machine, Gone) and view.attempt.terminate_calls > 0:
-        return _end_attempt(view)
+        return after_attempt(view)
     return TerminateMachine(after=_terminate_pause(view))
 
 
@@ -144,27 +138,3 @@ def _terminate_pause(view: View) -> timedelta:
         return timedelta(0)
     grown: timedelta = policy.terminate_retry * 2 ** min(calls - 1, 20)
     return min(grown, policy.terminate_retry_max)
-
-
-def _end_attempt(view: View) -> EndAttempt:
-    job = view.job
-    reason, detail = job.reason or EndReason.TRAINER_ERROR, job.end_detail
-    if not reason.ending.is_retryable:
-        return EndAttempt(reason.ending.status, reason, detail)
-    if view.snapshot.cancellation:
-        return EndAttempt(JobStatus.CANCELLED, EndReason.CANCELLED_BY_USER, view.snapshot.cancellation.why)
-    if view.attempt.landing_why:
-        # What was left was for landing; another attempt would only land again.
-        return EndAttempt(
-            JobStatus.FAILED, end_of_landing(view.attempt.landing_why, has_stored=False), f"While landing: {detail}"
-        )
-    if job.attempt >= job.max_attempts:
-        return EndAttempt(
-            reason.ending.status, reason, f"{detail} Attempt {job.attempt} of {job.max_attempts}.".strip()
-        )
-    return EndAttempt(JobStatus.QUEUED, reason, detail, retry_at=_retry_at(view))
-
-
-def _retry_at(view: View) -> datetime:
-    grown: timedelta = view.policy.retry_delay * 2 ** (view.job.attempt - 1)
-    return view.now + min(grown, view.policy.retry_delay_max)

@@ -1,5 +1,6 @@
 """All that one decision is made from: the rows, what the provider and the pod said, the time, the thresholds."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -7,19 +8,25 @@ from stoker_deployer.jobs.policy import Policy
 from stoker_deployer.jobs.tables import Attempt, Cancellation, Job
 from stoker_deployer.ledger.book import Book
 from stoker_deployer.providers import Exited, Gone, Machine, MachineState, Unknown
+from stoker_deployer.retrying.tables import OfferCooldown, OfferKey
 from stoker_shared.money import MicroUsd, cost_of
 from stoker_shared.rpc.metrics import AttemptReport
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A job as the database has it. `ran_before` is machine time of earlier attempts."""
+    """A job as the database has it. `ran_before` is machine time of earlier attempts.
+
+    `earlier` are the attempts before `attempt`, in order. `cooldowns` are read only for jobs that are queued.
+    """
 
     job: Job
     attempt: Attempt | None
     cancellation: Cancellation | None
     book: Book
     ran_before: timedelta = timedelta()
+    earlier: tuple[Attempt, ...] = ()
+    cooldowns: Mapping[OfferKey, OfferCooldown] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

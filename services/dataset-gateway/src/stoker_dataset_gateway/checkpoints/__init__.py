@@ -1,0 +1,1 @@
+"""Checkpoints on their way back: to the next attempt of the same job."""
