@@ -10,7 +10,7 @@ from pydantic import SecretStr
 
 from stoker.stack.keys import nkey_seeds
 from stoker.stack.standalone import running_postgres
-from stoker_deployer.main import MIGRATIONS
+from stoker_deployer import MIGRATIONS
 from stoker_shared.database import migrate_up
 from tests.property.world import Ground, prepared_ground
 from tests.support.servers import TestDatabase, fresh_database

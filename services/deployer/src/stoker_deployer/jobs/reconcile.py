@@ -108,7 +108,7 @@ class Reconciler:
         sight = await self._hands.observer.look(snapshot)
         return self.view(snapshot, sight=sight)
 
-    async def _carry_out(self, step: Step, view: View, claim: Claim) -> Change:
+    async def _carry_out(self, step: Step, view: View, claim: Claim) -> Change:  # noqa: PLR0911 - one for each step
         match step:
             case LaunchMachine():
                 await self._forget_absence(view, claim)
