@@ -39,6 +39,7 @@ WITH_MACHINE = [
         job(S.TRAINING, check_failures=99, budget_micro_usd=HOURLY * 6282 // 36000),
         Sight(RUNNING),
         Wait,
+        attempt(landing_since=NOW, landing_why="budget"),
         after=timedelta(seconds=18.198),
     ),
     Case(

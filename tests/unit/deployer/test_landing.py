@@ -114,7 +114,7 @@ def test_a_pod_that_was_not_ordered_to_land_cannot_say_that_it_did() -> None:
 
 
 def test_an_attempt_that_breaks_while_it_lands_is_not_tried_again() -> None:
-    lands = attempt(landing_since=ago(seconds=9), landing_why="budget")
+    lands = attempt(landing_since=ago(seconds=9), landing_why="budget", terminate_calls=1)
     step = next_step(view(job(S.TERMINATING, end_reason=R.MACHINE_LOST, end_detail="gone"), lands, Sight(Gone())))
     assert isinstance(step, EndAttempt)
     assert (step.status, step.reason, step.retry_at) == (S.FAILED, R.BUDGET_EXHAUSTED, None)

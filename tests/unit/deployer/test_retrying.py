@@ -181,7 +181,8 @@ class TestWalk:
 
     def test_when_all_are_above_the_ceiling_it_ends_with_the_numbers(self) -> None:
         step = next_step(queued(launch={"max_price_micro_usd_per_hour": HOURLY // 2}))
-        text = "The cheapest of 3 offers costs $1.0000 per hour; the job may pay $0.5000."
+        cheapest = "local big at $1.0000, local small at $1.0000, local big at $1.0000"
+        text = f"The job may pay $0.5000 per hour; of 3 offers the cheapest are {cheapest}."
         assert step == EndQueued(R.PRICE_ABOVE_CEILING, text)
 
     def test_an_error_of_the_trainer_is_tried_on_another_offer_only(self) -> None:
