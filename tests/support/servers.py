@@ -4,16 +4,18 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
 import nats
 from minio import Minio
 from minio.deleteobjects import DeleteObject
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from stoker.stack.keys import POSTGRES_SUPERUSER
 from stoker.stack.object_store_server import REGION
 from stoker.stack.postgres_roles import drop_database, provision_database, role_of
 from stoker.stack.standalone import RunningNats, RunningObjectStore, RunningPostgres
-from stoker_shared.bus.topology_keeper import ensure_topology
+from stoker_shared.bus.topology_keeper import TopologyRefused, ensure_topology
 from stoker_shared.subjects import inbox_prefix
 
 
@@ -89,7 +91,11 @@ def fresh_bucket(server: RunningObjectStore) -> Iterator[TestBucket]:
 
 
 async def reset_bus(server: RunningNats) -> None:
-    """Streams and consumers as the topology says, and not one message in them."""
+    """Streams and consumers as the topology says, and not one message in them.
+
+    The broker removes a deleted stream's files in the background, and on a slow disk it may refuse for a moment to make
+    a stream of that name anew. The topology keeper would try again as well.
+    """
     client = await nats.connect(
         server.url,
         nkeys_seed=str(server.seed_files["topology"]),
@@ -100,7 +106,14 @@ async def reset_bus(server: RunningNats) -> None:
         jetstream = client.jetstream()
         for stream in await jetstream.streams_info():
             await jetstream.delete_stream(str(stream.config.name))
-        await ensure_topology(jetstream)
+        async for attempt in AsyncRetrying(
+            retry=retry_if_exception_type(TopologyRefused),
+            wait=wait_fixed(0.2),
+            stop=stop_after_delay(timedelta(seconds=20)),
+            reraise=True,
+        ):
+            with attempt:
+                await ensure_topology(jetstream)
     finally:
         await client.close()
 

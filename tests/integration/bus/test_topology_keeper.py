@@ -123,6 +123,7 @@ async def test_one_stream_that_cannot_be_mended_does_not_keep_the_others_from_it
         with pytest.raises(TopologyRefused) as refusal:
             await ensure_topology(jetstream)
         assert list(refusal.value.fields) == ["COMMANDS"]
+        assert str(refusal.value.fields["COMMANDS"]) in str(refusal.value)
         assert (await jetstream.consumer_info("TELEMETRY", "metrics_store")).name == "metrics_store"
 
 

@@ -1,6 +1,7 @@
 """Tasks end, even those that miss a cancellation."""
 
 import asyncio
+import gc
 
 from stoker_shared.tasks import end_tasks
 
@@ -33,3 +34,18 @@ async def test_tasks_that_are_done_or_absent_are_no_matter() -> None:
     await task
     await end_tasks([task])
     await end_tasks([])
+
+
+async def test_an_error_of_a_task_is_not_hidden() -> None:
+    told: list[str] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: told.append(str(context["exception"])))
+
+    async def broken() -> None:
+        raise ValueError("a defect")
+
+    task = asyncio.create_task(broken())
+    await asyncio.sleep(0)
+    await end_tasks([task])
+    del task
+    gc.collect()
+    assert told == ["a defect"]

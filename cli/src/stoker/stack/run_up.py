@@ -102,6 +102,8 @@ async def _start_and_wait(stack: Stack, shown: StackConsole) -> tuple[str, ...]:
     shown.notice("Stopping; once more Ctrl-C ends everything at once.")
     running = tuple(status.name for status in stack.statuses if status.pid)
     await end_tasks([start])
+    if not start.cancelled():
+        start.exception()  # a start that breaks because the user stops it is no fault to report
     await stack.stop()
     return running
 

@@ -36,7 +36,7 @@ class TopologyRefused(StokerError):
 
     def __init__(self, refused: dict[str, str]) -> None:
         super().__init__(
-            f"The broker refuses {', '.join(refused)}.",
+            f"The broker refuses {', '.join(f'{name} ({reason})' for name, reason in refused.items())}.",
             next_step="Change it by hand, or delete it so that it is made anew.",
             fields=refused,
         )
