@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from sqlalchemy.exc import IntegrityError
 
 from stoker_deployer.jobs.errors import ClaimLost
-from stoker_deployer.jobs.repository import JobRepository
+from stoker_deployer.jobs.repository import URGENT, JobRepository
 from stoker_deployer.jobs.tables import Cancellation, Job
 from stoker_deployer.ledger.book import Book
 from stoker_deployer.ledger.repository import LedgerRepository
@@ -68,7 +68,7 @@ class Store:
         """End a claim."""
         later = now + timedelta(seconds=after)
         async with self.database.transaction() as session:
-            return await self.jobs.release(session, job, token=claim.token, now=now, next_check_at=later, failures=0)
+            return await self.jobs.release(session, job, token=claim.token, next_check_at=later, failures=0)
 
 
 @pytest.fixture
@@ -146,8 +146,8 @@ async def test_a_wake_during_a_claim_makes_the_job_due_at_its_release(store: Sto
     (claim,) = await store.claim()
     seen = await store.load(claim)
     async with store.database.transaction() as session:
-        await store.claims.wake(session, job.job_id, now=NOW)
-    assert await store.release(claim, seen) == NOW
+        await store.claims.wake(session, job.job_id)
+    assert await store.release(claim, seen) == URGENT
     assert [again.job_id for again in await store.claim()] == [job.job_id]
 
 
@@ -162,7 +162,7 @@ async def test_without_a_wake_a_released_job_sleeps(store: Store) -> None:
 async def test_an_ended_job_cannot_be_woken(store: Store) -> None:
     job = await store.add(status=JobStatus.FAILED)
     async with store.database.transaction() as session:
-        await store.claims.wake(session, job.job_id, now=NOW)
+        await store.claims.wake(session, job.job_id)
     assert await store.claim() == []
 
 
@@ -170,7 +170,7 @@ async def test_what_is_given_back_after_a_failure_waits(store: Store) -> None:
     await store.add()
     (claim,) = await store.claim()
     async with store.database.transaction() as session:
-        await store.claims.give_back(session, claim, next_check_at=NOW + timedelta(seconds=5))
+        await store.claims.give_back(session, [claim], next_check_at=NOW + timedelta(seconds=5))
     assert await store.claim() == []
     (again,) = await store.claim(now=NOW + timedelta(seconds=5))
     assert (await store.load(again)).check_failures == 1

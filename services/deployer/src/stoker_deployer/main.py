@@ -5,7 +5,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from stoker_deployer.answers.service import Answers
 from stoker_deployer.jobs import subscribers as job_subscribers
 from stoker_deployer.jobs.admitting import Admitter
 from stoker_deployer.jobs.applying import Applier
+from stoker_deployer.jobs.calm import Calm
 from stoker_deployer.jobs.ending import Closer
 from stoker_deployer.jobs.environment import PublicUrls
 from stoker_deployer.jobs.intake import Intake
@@ -23,11 +24,15 @@ from stoker_deployer.jobs.launching import Launcher
 from stoker_deployer.jobs.looking import Observer
 from stoker_deployer.jobs.reconcile import Hands, Reconciler
 from stoker_deployer.jobs.repository import JobRepository
+from stoker_deployer.jobs.rounds import Rounds
+from stoker_deployer.jobs.watching import Watcher
 from stoker_deployer.ledger.repository import LedgerRepository
 from stoker_deployer.pipeline.repository import ClaimRepository
 from stoker_deployer.pipeline.sweep import OrphanSweep
 from stoker_deployer.pipeline.workers import Pace, Pipeline
+from stoker_deployer.providers import Provider
 from stoker_deployer.providers.configured import configured_providers
+from stoker_deployer.providers.listings import Listings
 from stoker_deployer.settings import DeployerSettings
 from stoker_shared.bus import Bus, BusSettings, RpcClient
 from stoker_shared.clock import Clock, SystemClock
@@ -47,13 +52,19 @@ logger = get_logger(__name__)
 class Deployer:
     """One replica: everything wired, `start` and `stop`."""
 
-    def __init__(self, settings: DeployerSettings, *, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        settings: DeployerSettings,
+        *,
+        clock: Clock | None = None,
+        providers: Mapping[str, Provider] | None = None,
+    ) -> None:
         clock = clock or SystemClock()
         self.settings = settings
         self.database = Database(settings.database_url, pool_size=settings.database_pool_size)
         self.bus = Bus(BusSettings(url=settings.nats_url, service="deployer", seed_file=settings.nats_seed_file))
         self.relay = Relay(self.database, self.bus.publisher, clock=clock)
-        self.providers = configured_providers(settings)
+        self.providers = configured_providers(settings) if providers is None else dict(providers)
         rpc, ledger = RpcClient(self.bus), LedgerRepository()
         jobs = JobRepository(ledger)
         claims = ClaimRepository(owner=f"{socket.gethostname()}:{os.getpid()}", lease=settings.lease)
@@ -64,17 +75,23 @@ class Deployer:
             download_lifetime=settings.download_lifetime,
             clock=clock,
         )
+        policy = settings.policy()
+        calm = Calm(policy, looks_per_second=settings.looks_per_second)
+        observer = Observer(self.providers, rpc)
+        listings = Listings(clock=clock, fresh_for=settings.active_check / 2)
+        watcher = Watcher(observer, providers=self.providers, rpc=rpc, listings=listings)
         urls = PublicUrls(metrics=settings.metrics_public_url, gateway=settings.gateway_public_url)
         launcher = Launcher(self.providers, admitter, urls=urls, clock=clock)
         self.reconciler = Reconciler(
             self.database,
             jobs,
             applier,
-            Hands(Observer(self.providers, rpc), launcher, Closer(self.providers, rpc)),
+            Hands(observer, launcher, Closer(self.providers, rpc)),
             providers=self.providers,
-            policy=settings.policy(),
+            policy=policy,
             clock=clock,
             after_commit=self.relay.wake,
+            calm=calm,
         )
         self.pipeline = Pipeline(
             self.database,
@@ -83,6 +100,8 @@ class Deployer:
             clock=clock,
             pace=Pace(settings.workers, settings.poll_interval, settings.stop_grace),
             after_commit=self.relay.wake,
+            rounds=Rounds(self.database, jobs, ledger, watcher, self.reconciler).run,
+            count_live=calm.count,
         )
         self.intake = Intake(self.database, jobs, claims, applier, self.reconciler, admitter, clock=clock)
         self.sweep = OrphanSweep(self.database, jobs, providers=self.providers, clock=clock)

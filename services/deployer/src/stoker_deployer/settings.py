@@ -40,6 +40,7 @@ class DeployerSettings(ServiceSettings):
 
     max_active_jobs: int = Field(default=64, ge=1)
     workers: int = Field(default=16, ge=1, le=256)
+    looks_per_second: int = Field(default=500, ge=1, description="Of all replicas; more jobs wait longer for a look")
     lease: Duration = timedelta(seconds=30)
     poll_interval: Duration = timedelta(milliseconds=500)
     orphan_sweep_interval: Duration = timedelta(minutes=2)
@@ -59,7 +60,7 @@ class DeployerSettings(ServiceSettings):
     terminate_retry_max: Duration = timedelta(seconds=60)
     reservation: Duration = timedelta(hours=1)
     budget_tick: Duration = timedelta(seconds=10)
-    accrue_every: Duration = timedelta(seconds=15)
+    accrue_every: Duration = timedelta(seconds=60)
     job_token_lifetime: Duration = timedelta(days=7)
     download_lifetime: Duration = timedelta(hours=24)
 

@@ -32,6 +32,16 @@ class ReportRequest(Message):
     attempt: int = Field(ge=1)
 
 
+MOST_REPORTS = 250
+"""Of one question. Answers must stay well below what a NATS message may hold (1 MiB)."""
+
+
+class ReportsRequest(Message):
+    """Ask what the pods of many attempts last said."""
+
+    attempts: list[ReportRequest] = Field(min_length=1, max_length=MOST_REPORTS)
+
+
 class ExitFacts(Message):
     """How the trainer says it ended."""
 
@@ -57,6 +67,13 @@ class AttemptReport(Message):
     tokens_per_second: float | None = None
     latest_values: dict[str, float | None] = Field(default_factory=dict)
     exit: ExitFacts | None = None
+
+
+class AttemptReports(Message):
+    """The reports that can be told. One that is left out is not known now; that says nothing of its pod."""
+
+    reports: list[AttemptReport]
+    exited: list[ReportRequest] = Field(default_factory=list, description="Ask for each of these alone")
 
 
 class PointsQuery(Message):
@@ -174,7 +191,8 @@ class Control(Message):
 ADMIT = Rpc(SERVICE, "admit", AdmitAttempt, Empty, callers=("deployer",), timeout=timedelta(seconds=10))
 REVOKE = Rpc(SERVICE, "revoke", RevokeAttempt, Empty, callers=("deployer",), timeout=timedelta(seconds=10))
 REPORT = Rpc(SERVICE, "report", ReportRequest, AttemptReport, callers=("deployer", "api"))
+REPORTS = Rpc(SERVICE, "reports", ReportsRequest, AttemptReports, callers=("deployer",))
 POINTS = Rpc(SERVICE, "points", PointsQuery, Points, callers=("api",))
 LINES = Rpc(SERVICE, "lines", LinesQuery, Lines, callers=("api",))
 
-METRICS = (ADMIT, REVOKE, REPORT, POINTS, LINES)
+METRICS = (ADMIT, REVOKE, REPORT, REPORTS, POINTS, LINES)

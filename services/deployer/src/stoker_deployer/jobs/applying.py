@@ -104,7 +104,6 @@ class Applier:
             session,
             view.job,
             token=token,
-            now=view.now,
             next_check_at=view.now + change.after,
             failures=view.job.check_failures + 1 if change.has_failed else 0,
         )

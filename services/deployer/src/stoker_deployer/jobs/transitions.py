@@ -90,7 +90,7 @@ def _terminating(view: View) -> Step:
 
 
 def _running(view: View) -> Step:
-    return first_step(RUNNING_RULES, view) or Wait(view.policy.active_check, "all is well")
+    return first_step(RUNNING_RULES, view) or Wait(view.calm_pause or view.policy.active_check, "all is well")
 
 
 _RULES: dict[JobStatus, Callable[[View], Step]] = {

@@ -2,11 +2,12 @@
 
 from stoker_metrics.attempts.service import Attempts
 from stoker_shared.bus import Bus, answer
-from stoker_shared.rpc.metrics import ADMIT, REPORT, REVOKE
+from stoker_shared.rpc.metrics import ADMIT, REPORT, REPORTS, REVOKE
 
 
 def register(bus: Bus, attempts: Attempts) -> None:
-    """Answer `admit`, `revoke` and `report`."""
+    """Answer `admit`, `revoke`, `report` and `reports`."""
     answer(bus, ADMIT, attempts.admit)
     answer(bus, REVOKE, attempts.revoke)
     answer(bus, REPORT, attempts.report)
+    answer(bus, REPORTS, attempts.reports)
