@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from sqlalchemy.exc import IntegrityError
 
 from stoker_deployer.jobs.errors import ClaimLost
-from stoker_deployer.jobs.repository import URGENT, JobRepository
+from stoker_deployer.jobs.repository import URGENT, JobRepository, Release
 from stoker_deployer.jobs.tables import Cancellation, Job
 from stoker_deployer.ledger.book import Book
 from stoker_deployer.ledger.repository import LedgerRepository
@@ -149,6 +149,33 @@ async def test_a_wake_during_a_claim_makes_the_job_due_at_its_release(store: Sto
         await store.claims.wake(session, job.job_id)
     assert await store.release(claim, seen) == URGENT
     assert [again.job_id for again in await store.claim()] == [job.job_id]
+
+
+async def test_a_job_that_was_woken_comes_before_those_that_are_long_due(store: Store) -> None:
+    await store.add()
+    woken = await store.add()
+    async with store.database.transaction() as session:
+        await store.claims.wake(session, woken.job_id)
+    (first,) = await store.claim(limit=1)
+    assert (first.job_id, first.is_urgent) == (woken.job_id, True)
+    (second,) = await store.claim(limit=1)
+    assert not second.is_urgent
+
+
+async def test_a_round_releases_only_what_it_still_holds(store: Store) -> None:
+    jobs = [await store.add() for _ in range(3)]
+    claims = {claim.job_id: claim for claim in await store.claim()}
+    later = NOW + timedelta(seconds=60)
+    async with store.database.transaction() as session:
+        seen = await store.jobs.load_all(session, [claim.token for claim in claims.values()])
+        await store.claims.wake(session, jobs[2].job_id)
+    assert {snapshot.job.job_id for snapshot in seen} == set(claims)
+    tokens = {**{job.job_id: claims[job.job_id].token for job in jobs}, jobs[0].job_id: uuid4()}
+    releases = [Release(job.job_id, tokens[job.job_id], job.status, 0, later) for job in jobs]
+    async with store.database.transaction() as session:
+        assert await store.jobs.release_all(session, releases) == {jobs[1].job_id, jobs[2].job_id}
+    # One was woken meanwhile, one sleeps until it is due, one is held still.
+    assert [again.job_id for again in await store.claim()] == [jobs[2].job_id]
 
 
 async def test_without_a_wake_a_released_job_sleeps(store: Store) -> None:

@@ -68,6 +68,7 @@ class Pipeline:
         self._count_live = count_live
         self._counted_at: datetime | None = None
         self._awake = asyncio.Event()
+        self._has_more = False
         self._held: dict[Claim, asyncio.Task[None]] = {}
         self._rounds: set[asyncio.Task[None]] = set()
         self._turns = asyncio.Semaphore(pace.workers)
@@ -99,15 +100,15 @@ class Pipeline:
     async def _take_due_jobs(self) -> None:
         while True:
             self._awake.clear()
-            taken = await self._claim()
+            limit = self._free_workers() + (_MOST_IN_A_ROUND if len(self._rounds) < _MOST_ROUNDS else 0)
+            taken = await self._claim(limit) if limit else []
             self._distribute(taken)
-            if not taken:
+            # Only if more may be due: jobs that become due one after the other are better taken together.
+            self._has_more = len(taken) == limit
+            if not taken or not self._has_more:
                 await self._sleep()
 
-    async def _claim(self) -> list[Claim]:
-        limit = self._free_workers() + (_MOST_IN_A_ROUND if len(self._rounds) < _MOST_ROUNDS else 0)
-        if limit == 0:
-            return []
+    async def _claim(self, limit: int) -> list[Claim]:
         now = self._clock.now()
         try:
             async with self._database.transaction() as session:
@@ -202,15 +203,19 @@ class Pipeline:
                 return
 
     def _wake_when_due(self, due: datetime | None) -> None:
-        if due is not None:
-            seconds = (due - self._clock.now()).total_seconds()
-            asyncio.get_running_loop().call_later(max(seconds, 0), self.wake)
+        if due is None:
+            return
+        pause = due - self._clock.now()
+        # What is due later is found by a poll, with others that are due by then: together they cost less.
+        if pause < self._pace.poll_interval:
+            asyncio.get_running_loop().call_later(max(pause.total_seconds(), 0), self.wake)
 
     def _put_down(self, claim: Claim, task: asyncio.Task[None]) -> None:
         # A round passes claims on to tasks of their own.
         if self._held.get(claim) is task:
             del self._held[claim]
-        self.wake()
+        if self._has_more:
+            self.wake()
 
     async def _renew_leases(self) -> None:
         while True:
