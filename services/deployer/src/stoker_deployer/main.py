@@ -93,22 +93,27 @@ class Deployer:
             after_commit=self.relay.wake,
             calm=calm,
         )
-        self.pipeline = Pipeline(
-            self.database,
-            claims,
-            self.reconciler.reconcile,
-            clock=clock,
-            pace=Pace(settings.workers, settings.poll_interval, settings.stop_grace),
-            after_commit=self.relay.wake,
-            rounds=Rounds(self.database, jobs, ledger, watcher, self.reconciler).run,
-            count_live=calm.count,
-        )
+        rounds = Rounds(self.database, jobs, ledger, watcher, self.reconciler)
+        self.pipeline = self._pipeline(claims, rounds, calm, clock=clock)
         self.intake = Intake(self.database, jobs, claims, applier, self.reconciler, admitter, clock=clock)
         self.sweep = OrphanSweep(self.database, jobs, providers=self.providers, clock=clock)
         job_subscribers.subscribe(self.bus, self.intake, self.pipeline)
         answer_subscribers.subscribe(self.bus, Answers(self.database, jobs, self.providers))
         self.bus.on_reconnect(self.relay.broker_returned)
         self._tasks: list[asyncio.Task[None]] = []
+
+    def _pipeline(self, claims: ClaimRepository, rounds: Rounds, calm: Calm, *, clock: Clock) -> Pipeline:
+        settings = self.settings
+        return Pipeline(
+            self.database,
+            claims,
+            self.reconciler.reconcile,
+            clock=clock,
+            pace=Pace(settings.workers, settings.poll_interval, settings.stop_grace),
+            after_commit=self.relay.wake,
+            rounds=rounds.run,
+            count_live=calm.count,
+        )
 
     async def start(self) -> None:
         """Consume, answer and work. Fails if broker or consumers are not there."""
