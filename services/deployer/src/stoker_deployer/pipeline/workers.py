@@ -125,13 +125,14 @@ class Pipeline:
         return max(self._pace.workers - busy, 0)
 
     def _distribute(self, taken: list[Claim]) -> None:
-        free = self._free_workers()
-        singles = taken if len(taken) < _LEAST_FOR_A_ROUND else [claim for claim in taken if claim.is_urgent]
-        singles = singles[:free]
-        for claim in singles:
-            self.hand_over(claim)
-        if rest := [claim for claim in taken if claim not in singles]:
-            self._begin_round(rest)
+        # Those that were woken do not wait for the rest.
+        urgent = [claim for claim in taken if claim.is_urgent]
+        for claims in (urgent, [claim for claim in taken if not claim.is_urgent]):
+            if len(claims) >= _LEAST_FOR_A_ROUND or len(claims) > self._free_workers():
+                self._begin_round(claims)
+                continue
+            for claim in claims:
+                self.hand_over(claim)
 
     def _begin_round(self, claims: list[Claim]) -> None:
         task = asyncio.create_task(self._run_round(claims), name=f"round of {len(claims)} jobs")
