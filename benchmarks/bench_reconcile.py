@@ -16,7 +16,7 @@ import os
 import statistics
 import sys
 import tempfile
-from contextlib import AsyncExitStack, ExitStack
+from contextlib import AsyncExitStack, ExitStack, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -130,7 +130,7 @@ class _Run:
         lags, unheard = pods.lags[heard:], (pods.spoken - spoken) - (len(pods.lags) - heard)
         after = (_cpu(watched), _cpu(_tree(postgres.pid)), _cpu(_tree(self._broker.pid)))
         job_minutes = self._jobs * self._duration.total_seconds() / 60
-        deployer, database, nats = ((now - then) / job_minutes for now, then in zip(after, before, strict=True))
+        deployer, database, nats = (_used(now, then) / job_minutes for now, then in zip(after, before, strict=True))
         cuts = statistics.quantiles(lags or [float("inf")] * 2, n=20)
         return Figures(
             kind=self._kind,
@@ -221,15 +221,18 @@ def _tree(pid: int | None) -> list[psutil.Process]:
     return [root, *root.children(recursive=True)]
 
 
-def _cpu(processes: list[psutil.Process]) -> float:
-    total = 0.0
+def _cpu(processes: list[psutil.Process]) -> dict[int, float]:
+    found: dict[int, float] = {}
     for process in processes:
-        try:
+        with suppress(psutil.NoSuchProcess):
             times = process.cpu_times()
-        except psutil.NoSuchProcess:
-            continue
-        total += times.user + times.system
-    return total
+            found[process.pid] = times.user + times.system
+    return found
+
+
+def _used(now: dict[int, float], then: dict[int, float]) -> float:
+    # What ended in between (a connection that was given up) is left out.
+    return sum(seconds - then.get(pid, 0.0) for pid, seconds in now.items())
 
 
 _HEADER = (
