@@ -12,7 +12,7 @@ PYTEST := $(BIN)/python -m pytest
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-all lint bench bench-check bench-submit bench-delivery bench-token chaos-kill up bundle clean
+.PHONY: help install demo test test-all lint bench bench-check bench-submit bench-delivery bench-token bench-reconcile chaos chaos-kill up bundle clean
 
 help: ## list what make can do
 	@echo "Stoker"
@@ -35,9 +35,12 @@ test-all: $(VENV)/.ready ## every test, the slow ones and the killing ones too
 	$(PYTEST) -n $(JOBS) --dist loadfile -m "not chaos" tests
 	$(PYTEST) -m chaos tests
 
-chaos-kill: $(VENV)/.ready ## kill services, broker and database in mid-job and compare what is left
-	@echo "Kills parts of a running stack in mid-job; takes minutes"
-	$(PYTEST) -m chaos tests/chaos
+chaos: $(VENV)/.ready ## kill each part in each state of a job, race two deployers, break the network; prints a table
+	@echo "Kills parts of a running stack in each state of a job, about half an hour; CHAOS='-k postgres' runs some"
+	$(PYTEST) -q -m chaos --show-capture=no tests/chaos $(CHAOS)
+
+chaos-kill: $(VENV)/.ready ## the part of make chaos that kills while a job trains
+	$(PYTEST) -q -m chaos --show-capture=no tests/chaos/test_kill.py -k training
 
 lint: $(VENV)/.ready ## ruff, mypy --strict, import rules, our own rules
 	@echo "ruff: faults and form"
@@ -65,6 +68,9 @@ bench-delivery: $(VENV)/.ready ## a file of 1 GiB through the gateway, by redire
 
 bench-token: $(VENV)/.ready ## download tokens minted and validated per second
 	$(BIN)/python -m benchmarks.bench_token
+
+bench-reconcile: $(VENV)/.ready ## two deployers that watch 100, 1,000 and 10,000 live jobs
+	$(BIN)/python -m benchmarks.bench_reconcile
 
 bundle: $(VENV)/.ready ## the trainer as one archive in dist/, with its SHA-256; the same bytes from the same sources
 	@$(BIN)/python -m tools.bundle

@@ -93,9 +93,14 @@ class Simulator:
     ignored_terminations: int = 0
     machines: dict[str, Machine] = field(default_factory=dict)
     orders: dict[str, Order] = field(default_factory=dict)
+    unlisted: set[str] = field(default_factory=set)
     retired: set[str] = field(default_factory=set)
     faults: list[Fault] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
+
+    def listed(self) -> list[Machine]:
+        """What a list shows; all of it is left out while `unlisted` holds a star."""
+        return [machine for name, machine in self.machines.items() if not self.unlisted & {"*", name}]
 
     def launches(self, name: str | None = None) -> list[Call]:
         """The calls that asked for a machine."""
@@ -182,7 +187,7 @@ def create_app(simulator: Simulator) -> FastAPI:
 
     @app.get("/v1/machines", dependencies=key)
     async def list_machines() -> Response:
-        return await _perform(simulator, "list", "", lambda: (200, {"machines": list(simulator.machines.values())}))
+        return await _perform(simulator, "list", "", lambda: (200, {"machines": simulator.listed()}))
 
     @app.get("/v1/machines/{name}", dependencies=key)
     async def describe(name: str) -> Response:

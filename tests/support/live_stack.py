@@ -1,7 +1,8 @@
 """The whole system for end-to-end and chaos tests: every service as a process, driven through the Python client."""
 
+import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,13 @@ class LiveStack:
     def kill(self, name: str) -> None:
         """SIGKILL to one process; the supervisor starts it again."""
         self.loop.run(_call(lambda: self.stack.kill(name)))
+
+    def signal(self, name: str, number: int) -> None:
+        """A signal to one process; SIGSTOP holds it, SIGCONT lets it go on. Nothing if it is not running."""
+        pid = next(status.pid for status in self.stack.statuses if status.name == name)
+        if pid is not None:
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
 
     def restart(self, name: str) -> None:
         """An orderly stop and a start; returns when it is ready again."""

@@ -155,6 +155,7 @@ class Peers:
         answer(bus, metrics.REVOKE, self._revoke_at_metrics)
         answer(bus, metrics.ORDER, self._order)
         answer(bus, metrics.REPORT, self._tell_report)
+        answer(bus, metrics.REPORTS, self._tell_reports)
 
     async def _take_event(self, event: JobEvent, _context: MessageContext) -> None:
         self.events.append(event)
@@ -198,6 +199,13 @@ class Peers:
         await self.gates.pass_through("report")
         nothing = AttemptReport(job_id=asked.job_id, attempt=asked.attempt)
         return self.reports.get((asked.job_id, asked.attempt), nothing)
+
+    async def _tell_reports(self, asked: metrics.ReportsRequest) -> metrics.AttemptReports:
+        told = [await self._tell_report(wanted) for wanted in asked.attempts]
+        return metrics.AttemptReports(
+            reports=[report for report in told if report.exit is None],
+            exited=[wanted for wanted, report in zip(asked.attempts, told, strict=True) if report.exit],
+        )
 
     async def _list_artifacts(self, asked: dataset_gateway.ListArtifacts) -> ArtifactList:
         await self.gates.pass_through("artifacts")

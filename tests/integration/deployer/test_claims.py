@@ -12,7 +12,7 @@ from sqlalchemy.exc import IntegrityError
 
 from stoker_deployer import MIGRATIONS
 from stoker_deployer.jobs.errors import ClaimLost
-from stoker_deployer.jobs.repository import JobRepository
+from stoker_deployer.jobs.repository import URGENT, JobRepository, Release
 from stoker_deployer.jobs.tables import Cancellation, Job
 from stoker_deployer.ledger.book import Book
 from stoker_deployer.ledger.repository import LedgerRepository
@@ -68,7 +68,7 @@ class Store:
         """End a claim."""
         later = now + timedelta(seconds=after)
         async with self.database.transaction() as session:
-            return await self.jobs.release(session, job, token=claim.token, now=now, next_check_at=later, failures=0)
+            return await self.jobs.release(session, job, token=claim.token, next_check_at=later, failures=0)
 
 
 @pytest.fixture
@@ -146,9 +146,36 @@ async def test_a_wake_during_a_claim_makes_the_job_due_at_its_release(store: Sto
     (claim,) = await store.claim()
     seen = await store.load(claim)
     async with store.database.transaction() as session:
-        await store.claims.wake(session, job.job_id, now=NOW)
-    assert await store.release(claim, seen) == NOW
+        await store.claims.wake(session, job.job_id)
+    assert await store.release(claim, seen) == URGENT
     assert [again.job_id for again in await store.claim()] == [job.job_id]
+
+
+async def test_a_job_that_was_woken_comes_before_those_that_are_long_due(store: Store) -> None:
+    await store.add()
+    woken = await store.add()
+    async with store.database.transaction() as session:
+        await store.claims.wake(session, woken.job_id)
+    (first,) = await store.claim(limit=1)
+    assert (first.job_id, first.is_urgent) == (woken.job_id, True)
+    (second,) = await store.claim(limit=1)
+    assert not second.is_urgent
+
+
+async def test_a_round_releases_only_what_it_still_holds(store: Store) -> None:
+    jobs = [await store.add() for _ in range(3)]
+    claims = {claim.job_id: claim for claim in await store.claim()}
+    later = NOW + timedelta(seconds=60)
+    async with store.database.transaction() as session:
+        seen = await store.jobs.load_all(session, [claim.token for claim in claims.values()])
+        await store.claims.wake(session, jobs[2].job_id)
+    assert {snapshot.job.job_id for snapshot in seen} == set(claims)
+    tokens = {**{job.job_id: claims[job.job_id].token for job in jobs}, jobs[0].job_id: uuid4()}
+    releases = [Release(job.job_id, tokens[job.job_id], job.status, 0, later) for job in jobs]
+    async with store.database.transaction() as session:
+        assert await store.jobs.release_all(session, releases) == {jobs[1].job_id, jobs[2].job_id}
+    # One was woken meanwhile, one sleeps until it is due, one is held still.
+    assert [again.job_id for again in await store.claim()] == [jobs[2].job_id]
 
 
 async def test_without_a_wake_a_released_job_sleeps(store: Store) -> None:
@@ -162,7 +189,7 @@ async def test_without_a_wake_a_released_job_sleeps(store: Store) -> None:
 async def test_an_ended_job_cannot_be_woken(store: Store) -> None:
     job = await store.add(status=JobStatus.FAILED)
     async with store.database.transaction() as session:
-        await store.claims.wake(session, job.job_id, now=NOW)
+        await store.claims.wake(session, job.job_id)
     assert await store.claim() == []
 
 
@@ -170,7 +197,7 @@ async def test_what_is_given_back_after_a_failure_waits(store: Store) -> None:
     await store.add()
     (claim,) = await store.claim()
     async with store.database.transaction() as session:
-        await store.claims.give_back(session, claim, next_check_at=NOW + timedelta(seconds=5))
+        await store.claims.give_back(session, [claim], next_check_at=NOW + timedelta(seconds=5))
     assert await store.claim() == []
     (again,) = await store.claim(now=NOW + timedelta(seconds=5))
     assert (await store.load(again)).check_failures == 1

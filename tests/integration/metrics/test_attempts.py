@@ -5,9 +5,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from stoker_shared.errors import RemoteRefusal, ServiceUnavailable
-from stoker_shared.rpc.metrics import AttemptReport
+from stoker_shared.rpc.metrics import REPORTS, AttemptReport, ReportRequest, ReportsRequest
 from stoker_shared.tokens import mint_token
 from tests.support.metrics import JOB, World, ending, heartbeat
+
+ASKED = ReportRequest(job_id=JOB, attempt=1)
+NEVER_HEARD = ReportRequest(job_id=JOB, attempt=7)
 
 
 async def test_an_attempt_that_has_not_spoken_has_an_empty_report(world: World, token: str) -> None:
@@ -69,3 +72,24 @@ async def test_after_a_start_a_silent_pod_gets_time_to_be_heard(world: World, to
     await world.post("exit", ending(), token)
     await world.until_rows("SELECT * FROM attempt_reports WHERE exit_facts IS NOT NULL")
     assert (await world.report()).exit is not None, "whoever said good-bye is not silent"
+
+
+async def test_many_reports_in_one_answer_are_those_of_single_questions(world: World, token: str) -> None:
+    await world.post("heartbeat", heartbeat(1), token)
+    await world.until_rows("SELECT * FROM attempt_reports WHERE heartbeat_sequence = 1")
+    told = await world.plane.deployer.ask(REPORTS, ReportsRequest(attempts=[ASKED, NEVER_HEARD]))
+    assert told.exited == []
+    assert told.reports == [await world.report(), await world.report(attempt=7)]
+
+
+async def test_what_is_not_known_or_long_is_left_out_of_an_answer_for_many(world: World, token: str) -> None:
+    await world.post("heartbeat", heartbeat(1), token)
+    await world.until_rows("SELECT * FROM attempt_reports WHERE heartbeat_sequence = 1")
+    await world.rows("UPDATE attempt_reports SET last_heard_at = $1", world.clock.now() - timedelta(minutes=5))
+    world.clock.advance(timedelta(seconds=-50))  # ten seconds after the start
+    told = await world.plane.deployer.ask(REPORTS, ReportsRequest(attempts=[ASKED]))
+    assert (told.reports, told.exited) == ([], []), "silence that is not proven"
+    await world.post("exit", ending(), token)
+    await world.until_rows("SELECT * FROM attempt_reports WHERE exit_facts IS NOT NULL")
+    told = await world.plane.deployer.ask(REPORTS, ReportsRequest(attempts=[ASKED]))
+    assert (told.reports, told.exited) == ([], [ASKED])

@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
@@ -15,6 +15,7 @@ from stoker_deployer.bills.settling import Settlement, SettlingPace
 from stoker_deployer.jobs import subscribers as job_subscribers
 from stoker_deployer.jobs.admitting import Admitter
 from stoker_deployer.jobs.applying import Applier
+from stoker_deployer.jobs.calm import Calm
 from stoker_deployer.jobs.ending import Closer
 from stoker_deployer.jobs.environment import PublicUrls
 from stoker_deployer.jobs.intake import Intake
@@ -22,12 +23,16 @@ from stoker_deployer.jobs.launching import Launcher
 from stoker_deployer.jobs.looking import Observer
 from stoker_deployer.jobs.reconcile import Hands, Reconciler
 from stoker_deployer.jobs.repository import JobRepository
+from stoker_deployer.jobs.rounds import Rounds
+from stoker_deployer.jobs.watching import Watcher
 from stoker_deployer.ledger.budgets import Budgets
 from stoker_deployer.ledger.repository import LedgerRepository
 from stoker_deployer.pipeline.repository import ClaimRepository
 from stoker_deployer.pipeline.sweep import OrphanSweep
 from stoker_deployer.pipeline.workers import Pace, Pipeline
+from stoker_deployer.providers import Provider
 from stoker_deployer.providers.configured import configured_providers
+from stoker_deployer.providers.listings import Listings
 from stoker_deployer.queue import subscribers as queue_subscribers
 from stoker_deployer.queue.answers import QueueAnswers
 from stoker_deployer.queue.slots import Slots
@@ -46,13 +51,19 @@ logger = get_logger(__name__)
 class Deployer:
     """One replica: everything wired, `start` and `stop`."""
 
-    def __init__(self, settings: DeployerSettings, *, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        settings: DeployerSettings,
+        *,
+        clock: Clock | None = None,
+        providers: Mapping[str, Provider] | None = None,
+    ) -> None:
         clock = clock or SystemClock()
         self.settings = settings
         self.database = Database(settings.database_url, pool_size=settings.database_pool_size)
         self.bus = Bus(BusSettings(url=settings.nats_url, service="deployer", seed_file=settings.nats_seed_file))
         self.relay = Relay(self.database, self.bus.publisher, clock=clock)
-        self.providers = configured_providers(settings)
+        self.providers = configured_providers(settings) if providers is None else dict(providers)
         rpc, ledger = RpcClient(self.bus), LedgerRepository()
         jobs = JobRepository(ledger)
         claims = ClaimRepository(owner=f"{socket.gethostname()}:{os.getpid()}", lease=settings.lease)
@@ -63,26 +74,26 @@ class Deployer:
             download_lifetime=settings.download_lifetime,
             clock=clock,
         )
+        policy = settings.policy()
+        calm = Calm(policy, looks_per_second=settings.looks_per_second)
+        observer = Observer(self.providers, rpc)
+        listings = Listings(clock=clock, fresh_for=settings.active_check / 2)
+        watcher = Watcher(observer, providers=self.providers, rpc=rpc, listings=listings)
         urls = PublicUrls(metrics=settings.metrics_public_url, gateway=settings.gateway_public_url)
         launcher = Launcher(self.providers, admitter, urls=urls, clock=clock)
         self.reconciler = Reconciler(
             self.database,
             jobs,
             applier,
-            Hands(Observer(self.providers, rpc), launcher, Closer(self.providers, rpc)),
+            Hands(observer, launcher, Closer(self.providers, rpc)),
             providers=self.providers,
-            policy=settings.policy(),
+            policy=policy,
             clock=clock,
             after_commit=self.relay.wake,
+            calm=calm,
         )
-        self.pipeline = Pipeline(
-            self.database,
-            claims,
-            self.reconciler.reconcile,
-            clock=clock,
-            pace=Pace(settings.workers, settings.poll_interval, settings.stop_grace),
-            after_commit=self.relay.wake,
-        )
+        rounds = Rounds(self.database, jobs, ledger, watcher, self.reconciler)
+        self.pipeline = self._pipeline(claims, rounds, calm, clock=clock)
         self.intake = Intake(self.database, jobs, claims, applier, self.reconciler, admitter, clock=clock)
         self.sweep = OrphanSweep(
             self.database, jobs, providers=self.providers, clock=clock, pause=settings.absence_pause
@@ -94,6 +105,19 @@ class Deployer:
         queue_subscribers.subscribe(self.bus, QueueAnswers(self.database, slots, clock=clock))
         self.bus.on_reconnect(self.relay.broker_returned)
         self._tasks: list[asyncio.Task[None]] = []
+
+    def _pipeline(self, claims: ClaimRepository, rounds: Rounds, calm: Calm, *, clock: Clock) -> Pipeline:
+        settings = self.settings
+        return Pipeline(
+            self.database,
+            claims,
+            self.reconciler.reconcile,
+            clock=clock,
+            pace=Pace(settings.workers, settings.poll_interval, settings.stop_grace),
+            after_commit=self.relay.wake,
+            rounds=rounds.run,
+            count_live=calm.count,
+        )
 
     async def start(self) -> None:
         """Consume, answer and work. Fails if broker or consumers are not there."""

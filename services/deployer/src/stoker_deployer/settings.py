@@ -47,6 +47,7 @@ class DeployerSettings(ServiceSettings):
         default_factory=dict, description='JSON, such as {"local": 4}'
     )
     workers: int = Field(default=16, ge=1, le=256)
+    looks_per_second: int = Field(default=500, ge=1, description="Of all replicas; more jobs wait longer for a look")
     lease: Duration = timedelta(seconds=30)
     poll_interval: Duration = timedelta(milliseconds=500)
     orphan_sweep_interval: Duration = timedelta(minutes=2)
@@ -76,7 +77,7 @@ class DeployerSettings(ServiceSettings):
     terminate_retry_max: Duration = timedelta(seconds=60)
     reservation: Duration = timedelta(hours=1)
     budget_tick: Duration = timedelta(seconds=10)
-    accrue_every: Duration = timedelta(seconds=15)
+    accrue_every: Duration = timedelta(seconds=60)
     landing_default: Duration = timedelta(minutes=5)
     landing_safety: float = Field(default=1.5, ge=1, le=10)
     bill_ask_every: Duration = timedelta(seconds=30)

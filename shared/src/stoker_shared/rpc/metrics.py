@@ -32,6 +32,16 @@ class ReportRequest(Message):
     attempt: int = Field(ge=1)
 
 
+MOST_REPORTS = 250
+"""Of one question. Answers must stay well below what a NATS message may hold (1 MiB)."""
+
+
+class ReportsRequest(Message):
+    """Ask what the pods of many attempts last said."""
+
+    attempts: list[ReportRequest] = Field(min_length=1, max_length=MOST_REPORTS)
+
+
 class ExitFacts(Message):
     """How the trainer says it ended."""
 
@@ -71,6 +81,13 @@ class AttemptReport(Message):
         default=None, description="What stopping, saving and uploading takes, measured on this machine"
     )
     exit: ExitFacts | None = None
+
+
+class AttemptReports(Message):
+    """The reports that can be told. One that is left out is not known now; that says nothing of its pod."""
+
+    reports: list[AttemptReport]
+    exited: list[ReportRequest] = Field(default_factory=list, description="Ask for each of these alone")
 
 
 class PointsQuery(Message):
@@ -202,7 +219,8 @@ ADMIT = Rpc(SERVICE, "admit", AdmitAttempt, Empty, callers=("deployer",), timeou
 REVOKE = Rpc(SERVICE, "revoke", RevokeAttempt, Empty, callers=("deployer",), timeout=timedelta(seconds=10))
 ORDER = Rpc(SERVICE, "order", OrderAttempt, Empty, callers=("deployer",), timeout=timedelta(seconds=5))
 REPORT = Rpc(SERVICE, "report", ReportRequest, AttemptReport, callers=("deployer", "api"))
+REPORTS = Rpc(SERVICE, "reports", ReportsRequest, AttemptReports, callers=("deployer",))
 POINTS = Rpc(SERVICE, "points", PointsQuery, Points, callers=("api",))
 LINES = Rpc(SERVICE, "lines", LinesQuery, Lines, callers=("api",))
 
-METRICS = (ADMIT, REVOKE, ORDER, REPORT, POINTS, LINES)
+METRICS = (ADMIT, REVOKE, ORDER, REPORT, REPORTS, POINTS, LINES)

@@ -8,9 +8,9 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from stoker_deployer.jobs.accruing import accrue, costs_money, is_accrual_due, lacks_cover
 from stoker_deployer.jobs.announcing import PHASE_EVENTS, Aftermath, tell
 from stoker_deployer.jobs.covering import WAITS_FOR_BUDGET
-from stoker_deployer.jobs.landing import reserve_ahead
 from stoker_deployer.jobs.repository import JobRepository
 from stoker_deployer.jobs.steps import (
     BeginAttempt,
@@ -44,7 +44,7 @@ from stoker_shared.events import (
     TerminationStarted,
 )
 from stoker_shared.job_state import EndReason, JobStatus, may_follow
-from stoker_shared.money import MicroUsd, cost_of
+from stoker_shared.money import MicroUsd
 from stoker_shared.outbox import enqueue
 
 _END_EVENTS: dict[JobStatus, type[JobEvent]] = {
@@ -130,7 +130,6 @@ class Applier:
             session,
             view.job,
             token=token,
-            now=view.now,
             next_check_at=view.now + change.after,
             failures=view.job.check_failures + 1 if change.has_failed else 0,
             noted={**(queue or _waits_for(change, view)), **_postponed(change)},
@@ -314,23 +313,16 @@ class Applier:
             await self._jobs.note(session, view.snapshot.attempt, values)
 
     async def _accrue(self, session: AsyncSession, view: View, *, is_due_only: bool) -> dict[str, Any]:
-        attempt = view.snapshot.attempt
-        if attempt is None or attempt.billing_started_at is None or attempt.ended_at is not None:
+        if not costs_money(view) or (is_due_only and not is_accrual_due(view)):
             return {}
-        last = attempt.accrued_at or attempt.billing_started_at
-        if is_due_only and view.now - last < view.policy.accrue_every:
-            return {}
-        top_up = cost_of(view.policy.reservation, view.price)
-        book, ahead = view.snapshot.book, reserve_ahead(view)
-        if book.lacks(attempt.number, total=view.cost + ahead):
-            await self._ledger.lock(session, book, at=view.now)
-        book.accrue(attempt.number, total=view.cost, at=view.now, top_up=top_up)
-        book.top_up(attempt.number, least=ahead, wanted=max(top_up, ahead), at=view.now)
-        await self._ledger.save(session, book)
+        if lacks_cover(view):
+            await self._ledger.lock(session, view.snapshot.book, at=view.now)
+        accrue(view.snapshot.book, view)
+        await self._ledger.save(session, view.snapshot.book)
         ended = getattr(view.sight.machine, "ended_at", None)
         return {
             "accrued_at": view.now,
-            "billing_ended_at": view.machine_ended_at if ended else attempt.billing_ended_at,
+            "billing_ended_at": view.machine_ended_at if ended else view.attempt.billing_ended_at,
         }
 
 

@@ -83,12 +83,12 @@ class Intake:
         wish = Cancellation(job_id=command.job_id, requested_by=command.requested_by, why=command.why, requested_at=now)
         async with self._database.transaction() as session:
             await self._jobs.cancel(session, wish)
-            await self._claims.wake(session, command.job_id, now=now)
+            await self._claims.wake(session, command.job_id)
 
     async def wake(self, job_id: str) -> None:
         """Have a job looked at now."""
         async with self._database.transaction() as session:
-            await self._claims.wake(session, job_id, now=self._clock.now())
+            await self._claims.wake(session, job_id)
 
     def _new_job(self, command: LaunchJob, claim: Claim, *, now: datetime) -> Job:
         return Job(

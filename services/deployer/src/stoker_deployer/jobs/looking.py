@@ -33,14 +33,16 @@ class Observer:
         if attempt.handle is None:
             return await self._look_by_name(attempt)
         if job.state == JobStatus.TERMINATING:
-            return Sight(machine=await self._describe(attempt, attempt.handle))
-        machine, report = await asyncio.gather(self._describe(attempt, attempt.handle), self._report(attempt))
-        return Sight(machine=machine, report=report, has_artifacts=await self._has_artifacts(job, attempt, report))
+            return Sight(machine=await self.describe(attempt, attempt.handle))
+        machine, report = await asyncio.gather(
+            self.describe(attempt, attempt.handle), self.report(attempt.job_id, attempt.number)
+        )
+        return Sight(machine=machine, report=report, has_artifacts=await self.has_artifacts(job, attempt, report))
 
     async def _look_by_name(self, attempt: Attempt) -> Sight:
         provider = self._providers.get(attempt.provider)
         if provider is None:
-            return Sight(machine=_not_configured(attempt))
+            return Sight(machine=not_configured(attempt))
         try:
             found: list[Machine] = await provider.find(attempt.machine_name)
         except ProviderError as error:
@@ -52,18 +54,21 @@ class Observer:
             logger.error("several machines of one name", machine=attempt.machine_name, handles=handles)
         return Sight(machine=found[0].state, found=tuple(found))
 
-    async def _describe(self, attempt: Attempt, handle: str) -> MachineState:
+    async def describe(self, attempt: Attempt, handle: str) -> MachineState:
+        """The state of one machine of an attempt."""
         provider = self._providers.get(attempt.provider)
-        return await provider.describe(handle) if provider else _not_configured(attempt)
+        return await provider.describe(handle) if provider else not_configured(attempt)
 
-    async def _report(self, attempt: Attempt) -> AttemptReport | None:
+    async def report(self, job_id: str, attempt: int) -> AttemptReport | None:
+        """What the pod of an attempt last said; None if that cannot be told now."""
         try:
-            return await self._rpc.ask(REPORT, ReportRequest(job_id=attempt.job_id, attempt=attempt.number))
+            return await self._rpc.ask(REPORT, ReportRequest(job_id=job_id, attempt=attempt))
         except (ServiceUnavailable, RemoteRefusal) as error:
-            logger.warning("report not known", job_id=attempt.job_id, attempt=attempt.number, reason=str(error))
+            logger.warning("report not known", job_id=job_id, attempt=attempt, reason=str(error))
             return None
 
-    async def _has_artifacts(self, job: Job, attempt: Attempt, report: AttemptReport | None) -> bool | None:
+    async def has_artifacts(self, job: Job, attempt: Attempt, report: AttemptReport | None) -> bool | None:
+        """Whether an attempt that says it has a result has stored it; None if that need not or cannot be asked."""
         if report is None or report.exit is None:
             return None
         if reason_of(report.exit) != EndReason.SUCCESS and report.exit.reason != LANDED:
@@ -79,5 +84,6 @@ class Observer:
         return any(not artifact.name.startswith("checkpoints/") for artifact in stored.artifacts)
 
 
-def _not_configured(attempt: Attempt) -> Unknown:
+def not_configured(attempt: Attempt) -> Unknown:
+    """The state of a machine whose provider we cannot speak to."""
     return Unknown(f"provider {attempt.provider!r} is not configured any more")

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from stoker_deployer.jobs.applying import Applied, Applier
+from stoker_deployer.jobs.calm import Calm
 from stoker_deployer.jobs.ending import Closer
 from stoker_deployer.jobs.launching import Launcher
 from stoker_deployer.jobs.looking import Observer
@@ -58,6 +59,7 @@ class Reconciler:
         policy: Policy,
         clock: Clock,
         after_commit: Callable[[], None],
+        calm: Calm | None = None,
     ) -> None:
         self._database = database
         self._jobs = jobs
@@ -67,6 +69,7 @@ class Reconciler:
         self._policy = policy
         self._clock = clock
         self._after_commit = after_commit
+        self._calm = calm
         self._watching_since = clock.now()
 
     def view(self, snapshot: Snapshot, *, sight: Sight | None = None, is_fresh_intent: bool = False) -> View:
@@ -78,6 +81,7 @@ class Reconciler:
             policy=self._policy,
             providers=self._providers,
             watching_since=self._watching_since,
+            calm_pause=self._calm.pause if self._calm else None,
             is_fresh_intent=is_fresh_intent,
         )
 
@@ -88,9 +92,9 @@ class Reconciler:
             ClaimLost: somebody else has the job; what was computed last is dropped.
             ServiceUnavailable: PostgreSQL is away; the claim is still held.
         """
-        fresh = claim.fresh
+        fresh, seen, claim.view = claim.fresh, claim.view, None
         for _ in range(_MOST_STEPS_PER_CLAIM):
-            view = await self._look(claim, fresh)
+            view, seen = seen or await self._look(claim, fresh), None
             change = await self._carry_out(next_step(view), view, claim)
             applied = await self._apply(change, view, claim)
             if applied.has_ended or applied.released_until is not None:

@@ -1,11 +1,13 @@
 """SQL of jobs, attempts and cancellations. Every method runs in the caller's transaction."""
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Update, and_, case, literal, text, update
+from sqlalchemy import ARRAY, Text, Update, Uuid, and_, any_, case, literal, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col, select
@@ -19,6 +21,22 @@ from stoker_deployer.retrying.repository import CooldownRepository
 from stoker_shared.database import UtcColumn
 from stoker_shared.job_state import JobStatus
 
+# When a job that was woken is due: before all that are only due by the clock, however many those are.
+URGENT = datetime(1970, 1, 1, tzinfo=UTC)
+_RELEASE_ALL = text("""
+UPDATE jobs SET lock_token = NULL, lock_owner = NULL, lock_expires_at = NULL, check_failures = 0,
+    next_check_at = CASE WHEN jobs.wakes > held.wakes THEN :urgent ELSE held.next_check_at END
+FROM unnest(CAST(:job_ids AS text[]), CAST(:tokens AS uuid[]), CAST(:statuses AS text[]), CAST(:wakes AS integer[]),
+            CAST(:due AS timestamptz[])) AS held (job_id, token, status, wakes, next_check_at)
+WHERE jobs.job_id = held.job_id AND jobs.lock_token = held.token AND jobs.status = held.status
+RETURNING jobs.job_id
+""")
+_NOTE_ACCRUALS = text("""
+UPDATE attempts SET accrued_at = noted.at
+FROM unnest(CAST(:job_ids AS text[]), CAST(:numbers AS integer[]), CAST(:at AS timestamptz[]))
+    AS noted (job_id, number, at)
+WHERE attempts.job_id = noted.job_id AND attempts.number = noted.number
+""")
 _FORGET_CANCELLATIONS = text("""
 DELETE FROM cancellations c WHERE requested_at < :before AND NOT EXISTS (SELECT 1 FROM jobs WHERE job_id = c.job_id)
 """)
@@ -28,6 +46,17 @@ _JOBS, _ATTEMPTS = _TABLES["jobs"], _TABLES["attempts"]
 _INSERT_JOB = insert(_JOBS).on_conflict_do_nothing().returning(_JOBS.c.job_id)
 _INSERT_ATTEMPT = insert(_ATTEMPTS)
 _INSERT_CANCELLATION = insert(_TABLES["cancellations"]).on_conflict_do_nothing()
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """The end of a claim under which nothing changed: valid if the job still has this token and status."""
+
+    job_id: str
+    token: UUID
+    status: str
+    wakes: int
+    next_check_at: datetime
 
 
 class JobRepository:
@@ -58,15 +87,27 @@ class JobRepository:
         job, cancellation = row
         of_job = select(Attempt).where(col(Attempt.job_id) == job_id).order_by(col(Attempt.number))
         attempts = (await session.scalars(of_job)).all()
-        return Snapshot(
-            job=job,
-            attempt=next((attempt for attempt in attempts if attempt.number == job.attempt), None),
-            cancellation=cancellation,
-            book=await self.open_book(session, job),
-            ran_before=sum((_ran(attempt) for attempt in attempts if attempt.number < job.attempt), timedelta()),
-            earlier=tuple(attempt for attempt in attempts if attempt.number < job.attempt),
-            cooldowns=await self.cooldowns.known(session) if job.state == JobStatus.QUEUED else {},
+        snapshot = _snapshot(job, cancellation, attempts, await self.open_book(session, job))
+        if job.state != JobStatus.QUEUED:
+            return snapshot
+        return replace(snapshot, cooldowns=await self.cooldowns.known(session))
+
+    async def load_all(self, session: AsyncSession, tokens: Sequence[UUID]) -> list[Snapshot]:
+        """The jobs that are still held under these tokens, without those in the queue, which `load` reads."""
+        found = await session.execute(
+            select(Job, Cancellation)
+            .join(Cancellation, col(Cancellation.job_id) == col(Job.job_id), isouter=True)
+            .where(col(Job.lock_token) == any_(literal(list(tokens), ARRAY(Uuid))))
+            .where(col(Job.status) != JobStatus.QUEUED.value)
         )
+        rows = found.all()
+        job_ids = [job.job_id for job, _ in rows]
+        attempts: dict[str, list[Attempt]] = defaultdict(list)
+        tried = select(Attempt).where(col(Attempt.job_id) == any_(literal(job_ids, ARRAY(Text))))
+        for attempt in await session.scalars(tried.order_by(col(Attempt.number))):
+            attempts[attempt.job_id].append(attempt)
+        books = await self._ledger.open_books(session, [job for job, _ in rows])
+        return [_snapshot(job, wish, attempts[job.job_id], books[job.job_id]) for job, wish in rows]
 
     async def open_book(self, session: AsyncSession, job: Job) -> Book:
         """The job's book under the budgets above it."""
@@ -85,13 +126,12 @@ class JobRepository:
         if (await session.execute(statement)).first() is None:
             raise ClaimLost(job.job_id)
 
-    async def release(  # noqa: PLR0913 - a claim's end has this many parts
+    async def release(
         self,
         session: AsyncSession,
         job: Job,
         *,
         token: UUID,
-        now: datetime,
         next_check_at: datetime,
         failures: int,
         noted: Mapping[str, Any] | None = None,
@@ -103,7 +143,7 @@ class JobRepository:
         Raises:
             ClaimLost: the claim had ended before.
         """
-        due = case((_JOBS.c.wakes > job.wakes, literal(now, UtcColumn)), else_=literal(next_check_at, UtcColumn))
+        due = case((_JOBS.c.wakes > job.wakes, literal(URGENT, UtcColumn)), else_=literal(next_check_at, UtcColumn))
         unlocked = {"lock_token": None, "lock_owner": None, "lock_expires_at": None, "check_failures": failures}
         values = {**unlocked, **(noted or {})}
         statement = _guarded(job, token).values(**values, next_check_at=due).returning(_JOBS.c.next_check_at)
@@ -112,6 +152,27 @@ class JobRepository:
             raise ClaimLost(job.job_id)
         released: datetime = row[0]
         return released
+
+    async def release_all(self, session: AsyncSession, releases: Sequence[Release]) -> set[str]:
+        """End claims that led to nothing. Returns the jobs of those that still held."""
+        values = {
+            "urgent": URGENT,
+            "job_ids": [release.job_id for release in releases],
+            "tokens": [release.token for release in releases],
+            "statuses": [release.status for release in releases],
+            "wakes": [release.wakes for release in releases],
+            "due": [release.next_check_at for release in releases],
+        }
+        return set((await session.execute(_RELEASE_ALL, params=values)).scalars())
+
+    async def note_accruals(self, session: AsyncSession, noted: Sequence[tuple[Attempt, datetime]]) -> None:
+        """Up to when the cost of attempts is in the ledger. Call it after `release_all`, which checks the claims."""
+        values = {
+            "job_ids": [attempt.job_id for attempt, _ in noted],
+            "numbers": [attempt.number for attempt, _ in noted],
+            "at": [at for _, at in noted],
+        }
+        await session.execute(_NOTE_ACCRUALS, params=values)
 
     async def add_attempt(self, session: AsyncSession, attempt: Attempt) -> None:
         """Store an intent."""
@@ -155,6 +216,17 @@ class JobRepository:
         wanted = job.attempt if number is None else number
         statement = select(Attempt).where(col(Attempt.job_id) == job_id, col(Attempt.number) == wanted)
         return job, (await session.scalars(statement)).first()
+
+
+def _snapshot(job: Job, cancellation: Cancellation | None, attempts: Sequence[Attempt], book: Book) -> Snapshot:
+    return Snapshot(
+        job=job,
+        attempt=next((attempt for attempt in attempts if attempt.number == job.attempt), None),
+        cancellation=cancellation,
+        book=book,
+        ran_before=sum((_ran(attempt) for attempt in attempts if attempt.number < job.attempt), timedelta()),
+        earlier=tuple(attempt for attempt in attempts if attempt.number < job.attempt),
+    )
 
 
 def _guarded(job: Job, token: UUID) -> Update:

@@ -96,7 +96,7 @@ def _machine_costs_on(view: View) -> Step | None:
 
 
 def _running(view: View) -> Step:
-    step = first_step(RUNNING_RULES, view) or Wait(view.policy.active_check, "all is well")
+    step = first_step(RUNNING_RULES, view) or Wait(view.calm_pause or view.policy.active_check, "all is well")
     return look_in_time(view, step) if isinstance(step, Wait) else step
 
 

@@ -55,6 +55,8 @@ class View:
     """Names of those that are configured."""
     watching_since: datetime
     """Nobody was watching before: silence of a pod does not count from earlier than this."""
+    calm_pause: timedelta | None = None
+    """How long until the next look if all is well; None: `policy.active_check`."""
     is_fresh_intent: bool = False
     """The intent was committed by this very claim, so nobody can have asked for the machine yet."""
 

@@ -1,5 +1,7 @@
 """SQL of the ledger."""
 
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any
@@ -8,7 +10,7 @@ from uuid import uuid4
 from sqlalchemy import insert, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from stoker_deployer.jobs.tables import Table
+from stoker_deployer.jobs.tables import Job, Table
 from stoker_deployer.ledger.book import Book
 from stoker_deployer.ledger.errors import BudgetRowMissing
 from stoker_deployer.ledger.levels import Level, LevelKind, levels_of
@@ -23,9 +25,19 @@ SELECT account, sum(amount)::bigint AS balance FROM (
     SELECT credit AS account, -amount FROM ledger_entries WHERE job_id = :job_id
 ) movements GROUP BY account
 """)
+_BALANCES_OF_MANY = text("""
+SELECT job_id, account, sum(amount)::bigint AS balance FROM (
+    SELECT job_id, debit AS account, amount FROM ledger_entries WHERE job_id = ANY(CAST(:job_ids AS text[]))
+    UNION ALL
+    SELECT job_id, credit AS account, -amount FROM ledger_entries WHERE job_id = ANY(CAST(:job_ids AS text[]))
+) movements GROUP BY job_id, account
+""")
 _LEVELS = text("""
 SELECT kind, limit_micro_usd, committed_micro_usd FROM budgets
 WHERE owner = :owner AND (kind, name) IN (('user', ''), ('project', :project))
+""")
+_LEVELS_OF_MANY = text("""
+SELECT kind, owner, name, limit_micro_usd, committed_micro_usd FROM budgets WHERE owner = ANY(CAST(:owners AS text[]))
 """)
 # One row after the other, the user's first, in every transaction: two of them never wait for each other in a circle.
 _LOCK_LEVELS = text("""
@@ -106,6 +118,36 @@ class LedgerRepository:
             rows = (await session.execute(_LOCK_LEVELS, params={**_keys(book), "now": at})).all()
             book.levels = _as_read(book.levels, rows)
 
+    async def open_books(self, session: AsyncSession, jobs: Sequence[Job]) -> dict[str, Book]:
+        """The balances of many jobs that hold machines, by job, under the budgets above them."""
+        balances: dict[str, dict[str, int]] = defaultdict(dict)
+        for row in await session.execute(_BALANCES_OF_MANY, params={"job_ids": [job.job_id for job in jobs]}):
+            balances[row.job_id][row.account] = row.balance
+        known: dict[str, list[Any]] = defaultdict(list)
+        for row in await session.execute(_LEVELS_OF_MANY, params={"owners": sorted({job.owner for job in jobs})}):
+            known[row.owner].append(row)
+        return {
+            job.job_id: Book(
+                job.job_id,
+                budget=job.budget_micro_usd,
+                balances=balances[job.job_id],
+                levels=_levels_above(job, known[job.owner]),
+            )
+            for job in jobs
+        }
+
+    async def save_all(self, session: AsyncSession, books: Sequence[Book]) -> None:
+        """As `save`, for many at once. For postings that stay within what their attempts hold.
+
+        Raises:
+            IntegrityError: as `save`.
+        """
+        rows = [{"entry_id": uuid4(), **asdict(posting)} for book in books for posting in book.postings]
+        if rows:
+            await session.execute(_INSERT_ENTRY, params=rows)
+        for book in books:
+            book.postings.clear()
+
     async def save(self, session: AsyncSession, book: Book) -> None:
         """Store the postings made since the book was opened, and move the budgets above it by as much.
 
@@ -132,6 +174,11 @@ class LedgerRepository:
 def _keys(book: Book) -> dict[str, Any]:
     user, project = book.levels
     return {"owner": user.owner, "project": project.name}
+
+
+def _levels_above(job: Job, rows: Sequence[Any]) -> tuple[Level, ...]:
+    names = ("", job.project_name)
+    return _as_read(levels_of(job.owner, job.project_name), [row for row in rows if row.name in names])
 
 
 def _as_read(levels: tuple[Level, ...], rows: Any) -> tuple[Level, ...]:

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from stoker_deployer.jobs.admitting import Admission
 from stoker_deployer.jobs.errors import ClaimLost
-from stoker_deployer.jobs.view import Snapshot
+from stoker_deployer.jobs.view import Snapshot, View
 
 
 @dataclass(slots=True, eq=False)
@@ -15,7 +15,8 @@ class Claim:
     """`token` fences every write. `expires_at` moves while the heartbeater renews the lease.
 
     `fresh` is set if this very claim has just committed the intent of an attempt: its first step needs no look.
-    `admission`: that attempt is being admitted already.
+    `admission`: that attempt is being admitted already. `view`: what was seen under this claim and led to no step yet.
+    `is_urgent`: somebody woke the job.
     """
 
     job_id: str
@@ -23,6 +24,8 @@ class Claim:
     expires_at: datetime
     fresh: Snapshot | None = None
     admission: asyncio.Task[Admission] | None = None
+    view: View | None = None
+    is_urgent: bool = False
     is_lost: bool = False
 
     def ensure(self, *, now: datetime, needs: timedelta) -> None:

@@ -1,11 +1,13 @@
 """SQL of claims. A lease is stored in the row that it protects; each write checks the token."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from stoker_deployer.jobs.repository import URGENT
 from stoker_deployer.pipeline.claims import Claim
 
 _CLAIM_DUE = text("""
@@ -16,7 +18,7 @@ WHERE job_id IN (
     ORDER BY next_check_at
     LIMIT :limit
     FOR UPDATE SKIP LOCKED)
-RETURNING job_id, lock_token
+RETURNING job_id, lock_token, next_check_at
 """)
 _EXTEND = text("""
 UPDATE jobs SET lock_expires_at = :until WHERE lock_token = ANY(CAST(:tokens AS uuid[])) RETURNING lock_token
@@ -25,11 +27,11 @@ _GIVE_BACK = text("""
 UPDATE jobs
 SET lock_token = NULL, lock_owner = NULL, lock_expires_at = NULL, check_failures = check_failures + 1,
     next_check_at = CASE WHEN next_check_at IS NULL THEN NULL ELSE CAST(:next_check_at AS timestamptz) END
-WHERE job_id = :job_id AND lock_token = :token
+WHERE lock_token = ANY(CAST(:tokens AS uuid[]))
 """)
+_COUNT_LIVE = text("SELECT count(*) FROM jobs WHERE next_check_at IS NOT NULL")
 _WAKE = text("""
-UPDATE jobs SET wakes = wakes + 1, next_check_at = LEAST(next_check_at, :now)
-WHERE job_id = :job_id AND next_check_at IS NOT NULL
+UPDATE jobs SET wakes = wakes + 1, next_check_at = :urgent WHERE job_id = :job_id AND next_check_at IS NOT NULL
 """)
 
 
@@ -45,23 +47,33 @@ class ClaimRepository:
         return Claim(job_id=job_id, token=uuid4(), expires_at=now + self.lease)
 
     async def claim_due(self, session: AsyncSession, *, now: datetime, limit: int) -> list[Claim]:
-        """Take up to `limit` jobs that are due and that nobody holds; the longest due first."""
+        """Take up to `limit` jobs that are due and that nobody holds; those that were woken, then the longest due."""
         until = now + self.lease
         rows = await session.execute(
             _CLAIM_DUE, params={"owner": self.owner, "until": until, "now": now, "limit": limit}
         )
-        return [Claim(job_id=row.job_id, token=row.lock_token, expires_at=until) for row in rows]
+        taken = [
+            Claim(row.job_id, row.lock_token, expires_at=until, is_urgent=row.next_check_at <= URGENT) for row in rows
+        ]
+        return sorted(taken, key=lambda claim: not claim.is_urgent)
+
+    async def count_live(self, session: AsyncSession) -> int:
+        """How many jobs are looked after by all replicas."""
+        return int((await session.execute(_COUNT_LIVE)).scalar_one())
 
     async def extend(self, session: AsyncSession, tokens: list[UUID], *, now: datetime) -> set[UUID]:
         """Renew leases. Returns the tokens that still hold."""
         rows = await session.execute(_EXTEND, params={"until": now + self.lease, "tokens": tokens})
         return {row.lock_token for row in rows}
 
-    async def give_back(self, session: AsyncSession, claim: Claim, *, next_check_at: datetime) -> None:
+    async def give_back(self, session: AsyncSession, claims: Sequence[Claim], *, next_check_at: datetime) -> None:
         """Release after a failure, to be looked at later."""
-        values = {"job_id": claim.job_id, "token": claim.token, "next_check_at": next_check_at}
+        values = {"tokens": [claim.token for claim in claims], "next_check_at": next_check_at}
         await session.execute(_GIVE_BACK, params=values)
 
-    async def wake(self, session: AsyncSession, job_id: str, *, now: datetime) -> None:
-        """Have a job looked at now. If it is being looked at, once more after that. Ended jobs sleep on."""
-        await session.execute(_WAKE, params={"job_id": job_id, "now": now})
+    async def wake(self, session: AsyncSession, job_id: str) -> None:
+        """Have a job looked at before all that nobody woke. If it is being looked at, once more after that.
+
+        Ended jobs sleep on.
+        """
+        await session.execute(_WAKE, params={"job_id": job_id, "urgent": URGENT})

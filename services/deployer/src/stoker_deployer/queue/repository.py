@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from stoker_deployer.jobs.repository import URGENT
 from stoker_deployer.queue.line import Holding, Waiting
 from stoker_shared.job_state import MACHINE_STATUSES
 
@@ -36,7 +37,7 @@ SELECT {_COLUMNS}, next_attempt_at, waits_for, NOT ({_COMPETES}) AS is_held_back
 """)  # noqa: S608 - constants of this module
 # Who is being looked at now is not asleep, and a locked row is just being written by its holder.
 _WAKE = text("""
-UPDATE jobs SET wakes = wakes + 1, next_check_at = :now WHERE job_id IN (
+UPDATE jobs SET wakes = wakes + 1, next_check_at = :urgent WHERE job_id IN (
     SELECT job_id FROM jobs WHERE job_id = ANY(:job_ids) AND status = 'queued' AND next_check_at > :now
     FOR UPDATE SKIP LOCKED)
 """)
@@ -81,7 +82,7 @@ class QueueRepository:
     async def wake(self, session: AsyncSession, job_ids: Sequence[str], *, now: datetime) -> None:
         """Have jobs that sleep in the queue looked at now."""
         if job_ids:
-            await session.execute(_WAKE, params={"job_ids": list(job_ids), "now": now})
+            await session.execute(_WAKE, params={"job_ids": list(job_ids), "now": now, "urgent": URGENT})
 
 
 def _waiting(row: dict[str, Any], *, now: datetime) -> Waiting:

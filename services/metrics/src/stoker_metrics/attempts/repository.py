@@ -1,9 +1,11 @@
 """SQL of attempts and tokens. Every method runs in the caller's transaction."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import text
+from sqlalchemy import ARRAY, Text, any_, literal, text
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col, select
 
 from stoker_metrics.attempts.schemas import AttemptStanding, TokenFacts
 from stoker_metrics.attempts.tables import AttemptReportRow
@@ -89,6 +91,14 @@ class AttemptRepository:
     async def report(self, session: AsyncSession, *, job_id: str, attempt: int) -> AttemptReportRow | None:
         """What the pod of an attempt last said."""
         return await session.get(AttemptReportRow, (job_id, attempt))
+
+    async def reports(
+        self, session: AsyncSession, attempts: Sequence[tuple[str, int]]
+    ) -> dict[tuple[str, int], AttemptReportRow]:
+        """What the pods of these attempts last said, by job and attempt; those that are not known are left out."""
+        job_ids = literal([job_id for job_id, _ in attempts], ARRAY(Text))
+        rows = await session.scalars(select(AttemptReportRow).where(col(AttemptReportRow.job_id) == any_(job_ids)))
+        return {(row.job_id, row.attempt): row for row in rows}
 
     async def owner(self, session: AsyncSession, *, job_id: str) -> str | None:
         """Whose job it is; None if no attempt of it was admitted yet."""

@@ -10,7 +10,15 @@ from stoker_shared.database import Database
 from stoker_shared.errors import NotFound
 from stoker_shared.rpc.contract import Empty
 from stoker_shared.rpc.dataset_gateway import RevokeAttempt
-from stoker_shared.rpc.metrics import AdmitAttempt, AttemptReport, ExitFacts, OrderAttempt, ReportRequest
+from stoker_shared.rpc.metrics import (
+    AdmitAttempt,
+    AttemptReport,
+    AttemptReports,
+    ExitFacts,
+    OrderAttempt,
+    ReportRequest,
+    ReportsRequest,
+)
 
 
 class Attempts:
@@ -75,11 +83,29 @@ class Attempts:
         """
         async with self._database.transaction() as session:
             row = await self._rows.report(session, job_id=request.job_id, attempt=request.attempt)
+        report = self._tell(request, row)
+        if report is None:
+            raise SilenceUnproven(request.job_id, request.attempt)
+        return report
+
+    async def reports(self, request: ReportsRequest) -> AttemptReports:
+        """What the pods of many attempts last said. One whose silence is not proven is left out."""
+        asked = [(wanted.job_id, wanted.attempt) for wanted in request.attempts]
+        async with self._database.transaction() as session:
+            rows = await self._rows.reports(session, asked)
+        told = [self._tell(wanted, rows.get((wanted.job_id, wanted.attempt))) for wanted in request.attempts]
+        known = [report for report in told if report is not None]
+        return AttemptReports(
+            reports=[report for report in known if report.exit is None],
+            exited=[ReportRequest(job_id=found.job_id, attempt=found.attempt) for found in known if found.exit],
+        )
+
+    def _tell(self, request: ReportRequest, row: AttemptReportRow | None) -> AttemptReport | None:
         if row is None:
             return AttemptReport(job_id=request.job_id, attempt=request.attempt)
         has_left = row.exit_facts is not None or row.revoked_at is not None
         if row.last_heard_at and not has_left and not self._hearing.proves_silence(row.last_heard_at):
-            raise SilenceUnproven(request.job_id, request.attempt)
+            return None
         return _report(row)
 
     async def check_owner(self, *, job_id: str, owner: str) -> None:

@@ -1,0 +1,1 @@
+"""Parts of `benchmarks.bench_reconcile`: the world around the deployers, one deployer as a process, and the rival."""

@@ -1,0 +1,76 @@
+"""How a job is brought to a state and held there until the blow: by stopping (SIGSTOP) whoever would lead it on."""
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from tests.chaos.outcomes import losses, wait_until
+from tests.support.live_stack import LiveStack
+
+STEPS_BEFORE_THE_BLOW = 20
+
+
+@dataclass(frozen=True)
+class Hold:
+    """`before`: stopped before the job is launched. `after`: once the job is in that state. `let_go`: sent on again
+    when `until` is reached, after `also` was stopped."""
+
+    before: str | None = None
+    after: tuple[str, str] | None = None
+    also: str | None = None
+    steps: int = 60
+
+
+# From a state to what holds a job in it. A state without an entry in `before` or `after` lasts long enough by itself.
+HOLDS: dict[str, Hold] = {
+    "queued": Hold(before="deployer"),
+    "provisioning": Hold(before="training-server"),
+    "starting": Hold(),
+    "preparing": Hold(after=("starting", "dataset-gateway")),
+    "training": Hold(steps=240),
+    "saving": Hold(after=("training", "dataset-gateway")),
+    # The pod cannot save while the gateway stands still; then it can, but its machine cannot be released.
+    "terminating": Hold(after=("training", "dataset-gateway"), also="training-server"),
+}
+
+
+@contextmanager
+def held(stack: LiveStack, state: str, launch: Callable[[], str]) -> Iterator[str]:
+    """Launch a job and bring it to `state`; it is let go when the block ends."""
+    hold, stopped = HOLDS[state], []
+
+    def stop(name: str) -> None:
+        stack.signal(name, signal.SIGSTOP)
+        stopped.append(name)
+
+    try:
+        if hold.before:
+            stop(hold.before)
+        job_id = launch()
+        if hold.after:
+            status, name = hold.after
+            until(stack, job_id, status)
+            stop(name)
+        if hold.also:
+            until(stack, job_id, "saving")
+            stop(hold.also)
+            stack.signal(stopped[0], signal.SIGCONT)
+        until(stack, job_id, state)
+        yield job_id
+    finally:
+        for name in stopped:
+            stack.signal(name, signal.SIGCONT)
+
+
+def until(stack: LiveStack, job_id: str, state: str) -> None:
+    """Wait until the job is in a state; in training, until it has come some way."""
+
+    def has_come() -> bool:
+        job = stack.client.job(job_id)
+        assert not job.is_over, f"{job_id} was over before the blow: {job.status} {job.reason} {job.detail}"
+        if job.status != state:
+            return False
+        return state != "training" or max(losses(stack, job_id), default=0) >= STEPS_BEFORE_THE_BLOW
+
+    wait_until(has_come, every=0.05)
