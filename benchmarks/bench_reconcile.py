@@ -27,7 +27,7 @@ from pydantic import SecretStr
 
 from benchmarks.reconcile.world import Pods, store_jobs
 from stoker.stack.standalone import RunningNats, RunningPostgres, running_nats, running_postgres
-from stoker_deployer.main import MIGRATIONS
+from stoker_deployer import MIGRATIONS
 from stoker_shared.database import migrate_up
 from tests.support.servers import TestDatabase, fresh_database, reset_bus
 

@@ -15,6 +15,15 @@ from tests.property.picture import Picture
 Check = Callable[[Picture], Iterator[str]]
 
 _S = JobStatus
+_LANDINGS = (EndReason.BUDGET_LANDED, EndReason.DURATION_LANDED)
+# No machine was made, so these attempts are not counted; they have a limit of their own.
+_REFUSALS = (
+    EndReason.NO_CAPACITY,
+    EndReason.PROVIDER_AUTH_FAILED,
+    EndReason.PROVIDER_FUNDS,
+    EndReason.PROVIDER_REFUSED,
+)
+_MOST_REFUSALS = 20
 _WITH_MACHINE = (_S.STARTING, _S.PREPARING, _S.TRAINING, _S.SAVING)
 
 
@@ -31,6 +40,25 @@ def _ledger_sums_to_nothing(picture: Picture) -> Iterator[str]:
         for name, amount in balances.items():
             if amount < 0 and name.startswith(("held:", "spent:")):
                 yield f"{name} is {amount}"
+
+
+def _levels_have_what_their_jobs_have(picture: Picture) -> Iterator[str]:
+    for level in picture.budgets:
+        below = [
+            job_id
+            for job_id, command in picture.commands.items()
+            if job_id in picture.jobs
+            and command.owner == level["owner"]
+            and (level["kind"] == "user" or command.project == level["name"])
+        ]
+        had = sum(
+            amount
+            for job_id in below
+            for name, amount in picture.balances(job_id).items()
+            if name.startswith(("held:", "spent:"))
+        )
+        if had != level["committed_micro_usd"]:
+            yield f"{level['kind']} {level['name']!r} has committed {level['committed_micro_usd']}, its jobs have {had}"
 
 
 def _nothing_begins_without_cover(picture: Picture) -> Iterator[str]:
@@ -112,9 +140,14 @@ def _statuses_follow_the_table(picture: Picture) -> Iterator[str]:
 
 def _attempts_are_counted(picture: Picture) -> Iterator[str]:
     numbers = Counter(job_id for job_id, _ in picture.attempts)
+    refused = Counter(job for (job, _), attempt in picture.attempts.items() if attempt["end_reason"] in _REFUSALS)
     for job_id, job in picture.jobs.items():
-        if numbers[job_id] != job["attempt"] or job["attempt"] > job["max_attempts"]:
-            yield f"{job_id} is at attempt {job['attempt']} of {job['max_attempts']} with {numbers[job_id]} rows"
+        if numbers[job_id] != job["attempt"]:
+            yield f"{job_id} is at attempt {job['attempt']} with {numbers[job_id]} rows"
+        if numbers[job_id] - refused[job_id] > job["max_attempts"]:
+            yield f"{job_id} is at attempt {job['attempt']} of {job['max_attempts']}, {refused[job_id]} were refused"
+        if refused[job_id] > _MOST_REFUSALS:
+            yield f"{job_id} was refused {refused[job_id]} times"
 
 
 def _nobody_is_lost(picture: Picture) -> Iterator[str]:
@@ -135,11 +168,18 @@ def _every_end_has_a_reason(picture: Picture) -> Iterator[str]:
             yield f"{job_id} has ended, and is not left alone: {dict(job)}"
 
 
-def _a_success_has_its_model(picture: Picture) -> Iterator[str]:
+def _what_completed_has_its_model(picture: Picture) -> Iterator[str]:
     for job_id, job in picture.jobs.items():
         is_stored = (job_id, job["attempt"]) in picture.peers.artifacts
-        if job["end_reason"] == EndReason.SUCCESS and not is_stored:
-            yield f"{job_id} succeeded without a model"
+        if picture.status(job_id) == _S.COMPLETED and not is_stored:
+            yield f"{job_id} completed with {job['end_reason']} without a model"
+
+
+def _a_landing_was_ordered(picture: Picture) -> Iterator[str]:
+    for job_id, job in picture.jobs.items():
+        was_ordered = picture.peers.orders.get((job_id, job["attempt"])) == "land"
+        if job["end_reason"] in _LANDINGS and not was_ordered:
+            yield f"{job_id} ended with {job['end_reason']}, and nobody had told its pod to land"
 
 
 def _an_ended_attempt_holds_nothing(picture: Picture) -> Iterator[str]:
@@ -227,6 +267,7 @@ def _a_machine_is_booked_as_dated(picture: Picture) -> Iterator[str]:
 
 ALWAYS: dict[str, Check] = {
     "ledger sums to nothing": _ledger_sums_to_nothing,
+    "levels have what their jobs have": _levels_have_what_their_jobs_have,
     "nothing begins without cover": _nothing_begins_without_cover,
     "budget is kept": _budget_is_kept,
     "what is booked was run": _what_is_booked_was_run,
@@ -236,7 +277,8 @@ ALWAYS: dict[str, Check] = {
     "attempts are counted": _attempts_are_counted,
     "nobody is lost": _nobody_is_lost,
     "every end has a reason": _every_end_has_a_reason,
-    "a success has its model": _a_success_has_its_model,
+    "what completed has its model": _what_completed_has_its_model,
+    "a landing was ordered": _a_landing_was_ordered,
     "an ended attempt holds nothing": _an_ended_attempt_holds_nothing,
     "one attempt at a time": _one_attempt_at_a_time,
     "gone is the provider's word": _gone_is_the_providers_word,

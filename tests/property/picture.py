@@ -30,6 +30,7 @@ class Picture:
     jobs: dict[str, Row]
     attempts: dict[tuple[str, int], Row]
     entries: list[Row]
+    budgets: list[Row]
     told: dict[str, list[Row]]
     commands: Mapping[str, LaunchJob]
     clouds: Mapping[str, Cloud]
@@ -74,6 +75,7 @@ async def read_rows(connection: asyncpg.Connection) -> dict[str, Any]:
         "jobs": {row["job_id"]: row for row in await connection.fetch("SELECT * FROM jobs ORDER BY job_id")},
         "attempts": {(row["job_id"], row["number"]): row for row in attempts},
         "entries": await connection.fetch("SELECT * FROM ledger_entries"),
+        "budgets": await connection.fetch("SELECT * FROM budgets"),
         "told": dict(told),
     }
 

@@ -68,11 +68,27 @@ class Replica:
         await self._deployer.intake.wake(job_id)
 
     async def work(self) -> None:
-        """Claim what is due and reconcile it."""
+        """Claim what is due and reconcile it: several jobs in a round first, as the pipeline does with many."""
         async with self._database.transaction() as session:
             claims = await self._claims.claim_due(session, now=self._around.clock.now(), limit=_AT_ONCE)
-        for claim in sorted(claims, key=lambda claim: claim.job_id):
+        claims.sort(key=lambda claim: claim.job_id)
+        for claim in claims if len(claims) == 1 else await self._round(claims):
             await self._work_on(claim)
+
+    async def _round(self, claims: list[Claim]) -> list[Claim]:
+        self._held += claims
+        try:
+            rest = await self._deployer.pipeline._look_at_all(claims)
+        except TransientError:
+            for claim in claims:
+                await _may_fail(self._give_back(claim))
+            return []
+        finally:
+            for claim in claims:
+                self._held.remove(claim)
+        now, left = self._around.clock.now(), {claim.job_id for claim in rest}
+        self._around.looked.update({claim.job_id: now for claim in claims if claim.job_id not in left})
+        return sorted(rest, key=lambda claim: claim.job_id)
 
     async def renew(self) -> None:
         """What happens each third of a lease."""
@@ -100,7 +116,7 @@ class Replica:
     async def _give_back(self, claim: Claim) -> None:
         async with self._database.transaction() as session:
             later = self._around.clock.now() + _GIVE_BACK_AFTER
-            await self._claims.give_back(session, claim, next_check_at=later)
+            await self._claims.give_back(session, [claim], next_check_at=later)
 
 
 def deployer_settings(database_url: str, *, seed_file: Path, **changes: str) -> DeployerSettings:

@@ -34,6 +34,7 @@ ResultT = TypeVar("ResultT")
 
 START = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 CLOUDS = ("north", "south")
+OWNER, PROJECT = "user-00000000000000aa", "default"
 REPLICAS = 3
 _BETWEEN_HISTORIES = timedelta(days=2)
 _MOMENT = timedelta(milliseconds=1)
@@ -121,7 +122,8 @@ class World:
             return False
         was_heard = self.peers.hear(machine, word)
         if word in LAST_WORDS and was_heard:
-            self._cloud_of(machine).exit(machine.handle, 0 if word.startswith("success") else 1, self.clock.now())
+            code = 0 if word.startswith(("success", "landed")) else 1
+            self._cloud_of(machine).exit(machine.handle, code, self.clock.now())
         return was_heard
 
     def pass_time(self, by: timedelta) -> None:
@@ -167,6 +169,10 @@ class World:
                 cloud.start(machine.handle, now)
             case "fall silent":
                 machine.is_dumb = True
+
+    def limit(self, kind: str, amount: int | None) -> None:
+        """A user limits what all jobs, or those of the project, may cost; or takes the limit away."""
+        self.ground.run(_limit(self.ground.reader, kind, amount))
 
     def outage(self, who: str, is_away: bool) -> None:  # noqa: FBT001 - drawn
         """A cloud or a peer goes away or comes back."""
@@ -310,6 +316,8 @@ class World:
         for cloud in self.clouds.values():
             cloud.behave()
         self.peers.away.clear()
+        for kind in ("user", "project"):
+            self.limit(kind, None)
         while self.stalled:
             self.resume(0)
 
@@ -337,6 +345,8 @@ LAST_WORDS = (
     "out_of_memory",
     "artifact_upload_failed",
     "terminated",
+    "landed",
+    "landed_unstored",
 )
 
 
@@ -349,7 +359,8 @@ def launch_command(job_id: str, event_id: UUID, now: datetime, **changes: Any) -
         "event_id": event_id,
         "occurred_at": now,
         "job_id": job_id,
-        "owner": "user-00000000000000aa",
+        "owner": OWNER,
+        "project": PROJECT,
         "plan_id": "plan-00000000000000aa",
         "plan_hash": "0" * 64,
         "dataset_version_id": "dataset-00000000000000aa",
@@ -360,6 +371,15 @@ def launch_command(job_id: str, event_id: UUID, now: datetime, **changes: Any) -
         "max_attempts": 2,
     }
     return LaunchJob(**(fields | changes))
+
+
+async def _limit(connection: asyncpg.Connection, kind: str, amount: int | None) -> None:
+    await connection.execute(
+        """INSERT INTO budgets (kind, owner, name, limit_micro_usd, committed_micro_usd, updated_at)
+        VALUES ($1, $2, $3, $4, 0, now())
+        ON CONFLICT (kind, owner, name) DO UPDATE SET limit_micro_usd = excluded.limit_micro_usd""",
+        *(kind, OWNER, "" if kind == "user" else PROJECT, amount),
+    )
 
 
 async def _empty(connection: asyncpg.Connection) -> None:

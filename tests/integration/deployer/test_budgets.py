@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from stoker_deployer import MIGRATIONS
 from stoker_deployer.ledger.book import Book
 from stoker_deployer.ledger.levels import LevelKind, levels_of
 from stoker_deployer.ledger.repository import LedgerRepository
-from stoker_deployer.main import MIGRATIONS, Deployer
+from stoker_deployer.main import Deployer
 from stoker_shared.database import migrate_down, migrate_up
 from stoker_shared.errors import RemoteRefusal
 from stoker_shared.identifiers import new_identifier

@@ -16,13 +16,15 @@ from stoker_shared.recipe import DataFormat
 from stoker_shared.rpc import dataset_gateway, metrics
 from stoker_shared.rpc.contract import Empty, RequestT, ResponseT, Rpc
 from stoker_shared.rpc.dataset_gateway import ArtifactFacts, ArtifactList, DownloadMinted
-from stoker_shared.rpc.metrics import AttemptReport, ExitFacts
+from stoker_shared.rpc.metrics import AttemptReport, AttemptReports, ExitFacts
 from stoker_shared.tokens import token_hash
 from tests.simulators.hostile.cloud import CloudMachine
 from tests.simulators.hostile.line import Cut, Line
 
 GONE_DATASET = "dataset-00000000000000ff"
 SUCCESS = ("success", "success_unstored")
+LANDED = ("landed", "landed_unstored")
+STORED = ("success", "landed")
 PHASES = ("preparing", "training", "saving")
 
 Key = tuple[str, int]
@@ -37,6 +39,8 @@ class Peers:
         self.revoked: dict[Key, set[str]] = defaultdict(set)
         self.reports: dict[Key, AttemptReport] = {}
         self.artifacts: set[Key] = set()
+        self.orders: dict[Key, str] = {}
+        """What the pod of an attempt is told with every answer."""
         self._clock = clock
         self._answers: dict[str, Callable[[Any], Any]] = {
             dataset_gateway.MINT.subject: self._mint,
@@ -44,12 +48,14 @@ class Peers:
             dataset_gateway.LIST_ARTIFACTS.subject: self._list_artifacts,
             metrics.ADMIT.subject: self._admit,
             metrics.REVOKE.subject: lambda asked: self._revoke("metrics", asked),
+            metrics.ORDER.subject: self._order,
             metrics.REPORT.subject: self._report,
+            metrics.REPORTS.subject: self._reports,
         }
 
     def clear(self) -> None:
         """They are there, and know nothing."""
-        for held in (self.away, self.tokens, self.revoked, self.reports, self.artifacts):
+        for held in (self.away, self.tokens, self.revoked, self.reports, self.artifacts, self.orders):
             held.clear()
 
     def answer(self, rpc: Rpc[Any, Any], request: Any) -> Any:
@@ -73,7 +79,7 @@ class Peers:
             return False
         known = self.reports.get(key) or AttemptReport(job_id=key[0], attempt=key[1])
         self.reports[key] = known.model_copy(update=self._said(known, word))
-        if word == "success" and "dataset_gateway" not in self.revoked[key]:
+        if word in STORED and "dataset_gateway" not in self.revoked[key]:
             self.artifacts.add(key)
         return True
 
@@ -86,8 +92,8 @@ class Peers:
             return said | {"phase": "training", "step": known.step + 1, "last_progress_at": now}
         if word == "heartbeat":
             return said
-        reason = "success" if word in SUCCESS else word
-        code = 0 if word in SUCCESS else 1
+        reason = "success" if word in SUCCESS else "landed" if word in LANDED else word
+        code = 0 if word in (*SUCCESS, *LANDED) else 1
         return said | {"exit": known.exit or ExitFacts(at=now, exit_code=code, reason=reason, message=f"said {word}")}
 
     def _mint(self, asked: dataset_gateway.MintDownload) -> DownloadMinted:
@@ -116,6 +122,18 @@ class Peers:
     def _report(self, asked: metrics.ReportRequest) -> AttemptReport:
         nothing = AttemptReport(job_id=asked.job_id, attempt=asked.attempt)
         return self.reports.get((asked.job_id, asked.attempt), nothing)
+
+    def _reports(self, asked: metrics.ReportsRequest) -> AttemptReports:
+        told = [self._report(wanted) for wanted in asked.attempts]
+        exited = [metrics.ReportRequest(job_id=report.job_id, attempt=report.attempt) for report in told if report.exit]
+        return AttemptReports(reports=[report for report in told if not report.exit], exited=exited)
+
+    def _order(self, asked: metrics.OrderAttempt) -> Empty:
+        key = asked.job_id, asked.attempt
+        if not self.tokens[key]["metrics"]:
+            raise NotFound("attempt", f"{asked.job_id}-{asked.attempt}")
+        self.orders[key] = asked.control.action
+        return Empty()
 
     def _list_artifacts(self, asked: dataset_gateway.ListArtifacts) -> ArtifactList:
         key = asked.job_id, asked.attempt or 1

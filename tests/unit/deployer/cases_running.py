@@ -40,7 +40,7 @@ WITH_MACHINE = [
         Sight(RUNNING),
         Wait,
         attempt(landing_since=NOW, landing_why="budget"),
-        after=timedelta(seconds=18.198),
+        after=timedelta(seconds=18.1988),
     ),
     Case(
         "cancelled", job(S.TRAINING), WELL, BeginTermination, about={"is_cancelled": True}, reason=R.CANCELLED_BY_USER
