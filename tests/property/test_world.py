@@ -135,6 +135,10 @@ def test_an_orphan_that_cannot_be_ended_does_not_keep_the_others(ground: Ground)
     assert (first.is_alive, second.is_alive) == (True, False)
     world.sweep()
     assert not first.is_alive
+    world.check()
+    told = world.picture().told[command.job_id]
+    assert [event["type"] for event in told[-2:]] == ["orphan_cost_booked", "orphan_cost_booked"]
+    assert told[-1]["spent_micro_usd"] == world.picture().spent(command.job_id)
 
 
 def test_a_machine_that_comes_long_after_its_order_is_swept(ground: Ground) -> None:

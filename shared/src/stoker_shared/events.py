@@ -120,6 +120,20 @@ class CostSettled(JobEvent):
     detail: str = ""
 
 
+class OrphanCostBooked(JobEvent):
+    """A machine turned up after its attempt was over; what it has cost since is in `spent_micro_usd` from here on.
+
+    It may come after the end of the job, whose reason it repeats.
+    """
+
+    type: Literal["orphan_cost_booked"] = "orphan_cost_booked"
+    machine: str
+    of_attempt: int = Field(ge=1)
+    cost_micro_usd: NonNegativeMicroUsd
+    reason: EndReason | None = None
+    detail: str = ""
+
+
 class TerminationStarted(JobEvent):
     """The machine is being released; the reason stands, the status after it follows when the machine is gone."""
 
@@ -179,6 +193,7 @@ AnyJobEvent = Annotated[
     | SavingStarted
     | LandingStarted
     | CostSettled
+    | OrphanCostBooked
     | TerminationStarted
     | TerminationStalled
     | JobRequeued
@@ -307,6 +322,7 @@ EVENTS: tuple[type[Event], ...] = (
     SavingStarted,
     LandingStarted,
     CostSettled,
+    OrphanCostBooked,
     TerminationStarted,
     TerminationStalled,
     JobRequeued,

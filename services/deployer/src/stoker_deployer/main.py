@@ -68,17 +68,9 @@ class Deployer:
         jobs = JobRepository(ledger)
         claims = ClaimRepository(owner=f"{socket.gethostname()}:{os.getpid()}", lease=settings.lease)
         applier = Applier(jobs, ledger, slots := Slots(settings.limits()))
-        admitter = Admitter(
-            rpc,
-            job_token_lifetime=settings.job_token_lifetime,
-            download_lifetime=settings.download_lifetime,
-            clock=clock,
-        )
-        policy = settings.policy()
-        calm = Calm(policy, looks_per_second=settings.looks_per_second)
+        admitter = self._admitter(rpc, clock=clock)
+        calm = Calm(settings.policy(), looks_per_second=settings.looks_per_second)
         observer = Observer(self.providers, rpc)
-        listings = Listings(clock=clock, fresh_for=settings.active_check / 2)
-        watcher = Watcher(observer, providers=self.providers, rpc=rpc, listings=listings)
         urls = PublicUrls(metrics=settings.metrics_public_url, gateway=settings.gateway_public_url)
         launcher = Launcher(self.providers, admitter, urls=urls, clock=clock)
         self.reconciler = Reconciler(
@@ -87,11 +79,13 @@ class Deployer:
             applier,
             Hands(observer, launcher, Closer(self.providers, rpc)),
             providers=self.providers,
-            policy=policy,
+            policy=settings.policy(),
             clock=clock,
             after_commit=self.relay.wake,
             calm=calm,
         )
+        listings = Listings(clock=clock, fresh_for=settings.active_check / 2)
+        watcher = Watcher(observer, providers=self.providers, rpc=rpc, listings=listings)
         rounds = Rounds(self.database, jobs, ledger, watcher, self.reconciler)
         self.pipeline = self._pipeline(claims, rounds, calm, clock=clock)
         self.intake = Intake(self.database, jobs, claims, applier, self.reconciler, admitter, clock=clock)
@@ -105,6 +99,15 @@ class Deployer:
         queue_subscribers.subscribe(self.bus, QueueAnswers(self.database, slots, clock=clock))
         self.bus.on_reconnect(self.relay.broker_returned)
         self._tasks: list[asyncio.Task[None]] = []
+
+    def _admitter(self, rpc: RpcClient, *, clock: Clock) -> Admitter:
+        settings = self.settings
+        return Admitter(
+            rpc,
+            job_token_lifetime=settings.job_token_lifetime,
+            download_lifetime=settings.download_lifetime,
+            clock=clock,
+        )
 
     def _pipeline(self, claims: ClaimRepository, rounds: Rounds, calm: Calm, *, clock: Clock) -> Pipeline:
         settings = self.settings

@@ -6,10 +6,8 @@ from enum import StrEnum
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlmodel import col, select
 
 from stoker_deployer.jobs.errors import ClaimLost
-from stoker_deployer.jobs.tables import Attempt, Job
 
 # Moving `bill_ask_at` is the claim: another replica does not ask before that. Bills that are long in coming are asked
 # for less and less often.
@@ -25,10 +23,6 @@ _CLOSE = text("""
 UPDATE attempts SET bill_state = :state, billed_micro_usd = :billed, bill_ask_at = NULL
 WHERE job_id = :job_id AND number = :number AND bill_state = 'open'
 RETURNING number
-""")
-# A claim's holder writes the sequence that it has read: nobody else may count while a job is claimed.
-_COUNT_EVENT = text("""
-UPDATE jobs SET sequence = sequence + 1 WHERE job_id = :job_id AND lock_token IS NULL RETURNING job_id
 """)
 
 
@@ -73,18 +67,6 @@ class BillRepository:
     async def give_up(self, session: AsyncSession, due: Unbilled) -> None:
         """No bill will come: the estimate stands, and the row says so."""
         await self._close(session, due, state=BillState.ESTIMATED, billed=None)
-
-    async def count_event(self, session: AsyncSession, job_id: str) -> tuple[Job, Attempt | None]:
-        """The job with its next sequence taken, and its present attempt.
-
-        Raises:
-            ClaimLost: somebody works on the job now.
-        """
-        if (await session.execute(_COUNT_EVENT, params={"job_id": job_id})).first() is None:
-            raise ClaimLost(job_id)
-        job = (await session.scalars(select(Job).where(col(Job.job_id) == job_id))).one()
-        present = select(Attempt).where(col(Attempt.job_id) == job_id, col(Attempt.number) == job.attempt)
-        return job, (await session.scalars(present)).first()
 
     async def _close(self, session: AsyncSession, due: Unbilled, *, state: BillState, billed: int | None) -> bool:
         values = {"job_id": due.job_id, "number": due.number, "state": state.value, "billed": billed}

@@ -97,7 +97,7 @@ class Settlement:
     async def _book(self, due: Unbilled, *, billed: MicroUsd) -> None:
         try:
             async with self._database.transaction() as session:
-                job, present = await self._bills.count_event(session, due.job_id)
+                job, present = await self._jobs.count_event(session, due.job_id)
                 await self._bills.book(session, due, billed=billed)
                 book = await self._jobs.open_book(session, job)
                 estimated, now = book.spent_by(due.number), self._clock.now()

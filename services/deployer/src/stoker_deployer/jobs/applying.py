@@ -139,19 +139,12 @@ class Applier:
 
     async def _begin_attempt(self, session: AsyncSession, change: BeginAttempt, view: View, *, token: UUID) -> Applied:
         provider = change.offer.provider
-        obstacle = await self._slots.claim(session, view.job, provider=provider, now=view.now)
-        if obstacle:
+        if obstacle := await self._slots.claim(session, view.job, provider=provider, now=view.now):
             wait, queue = Wait(view.policy.queued_check, obstacle), {"provider": provider, "waits_for": ""}
             return await self._wait(session, wait, view, token=token, queue=queue)
-        if cooling := await self._probe(session, change, view):
-            soon = min(cooling, view.now + view.policy.queued_check)
-            wait = Wait(soon - view.now, "somebody else tries this offer", postponed_to=soon)
-            return await self._wait(session, wait, view, token=token)
+        if wait_for := await self._why_not_yet(session, change, view):
+            return await self._wait(session, wait_for, view, token=token)
         book = view.snapshot.book
-        await self._ledger.lock(session, book, at=view.now)
-        if change.least and book.free < change.least:
-            wait = Wait(view.policy.queued_check, f"{WAITS_FOR_BUDGET}: another job took it")
-            return await self._wait(session, wait, view, token=token)
         reservation = MicroUsd(max(min(change.reservation, book.free), 0))
         attempt = _intent(change, view)
         values = {
@@ -167,6 +160,7 @@ class Applier:
         }
         await self._jobs.move(session, view.job, token=token, values=values)
         await self._jobs.add_attempt(session, attempt)
+        await self._slots.take(session, view.job, now=view.now)
         book.reserve(change.number, amount=reservation, at=view.now)
         await self._ledger.save(session, book)
         earlier = tuple(past for past in (*view.snapshot.earlier, view.snapshot.attempt) if past is not None)
@@ -184,6 +178,17 @@ class Applier:
         )
         await enqueue(session, told)
         return Applied(fresh=begun)
+
+    async def _why_not_yet(self, session: AsyncSession, change: BeginAttempt, view: View) -> Wait | None:
+        # What only the database can tell, of the offer and then of the money.
+        if cooling := await self._probe(session, change, view):
+            soon = min(cooling, view.now + view.policy.queued_check)
+            return Wait(soon - view.now, "somebody else tries this offer", postponed_to=soon)
+        book = view.snapshot.book
+        await self._ledger.lock(session, book, at=view.now)
+        if change.least and book.free < change.least:
+            return Wait(view.policy.queued_check, f"{WAITS_FOR_BUDGET}: another job took it")
+        return None
 
     async def _probe(self, session: AsyncSession, change: BeginAttempt, view: View) -> datetime | None:
         key = key_of(change.offer)

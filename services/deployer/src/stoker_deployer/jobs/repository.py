@@ -37,6 +37,10 @@ FROM unnest(CAST(:job_ids AS text[]), CAST(:numbers AS integer[]), CAST(:at AS t
     AS noted (job_id, number, at)
 WHERE attempts.job_id = noted.job_id AND attempts.number = noted.number
 """)
+# A claim's holder writes the sequence that it has read: nobody else may count while a job is claimed.
+_COUNT_EVENT = text("""
+UPDATE jobs SET sequence = sequence + 1 WHERE job_id = :job_id AND lock_token IS NULL RETURNING job_id
+""")
 _FORGET_CANCELLATIONS = text("""
 DELETE FROM cancellations c WHERE requested_at < :before AND NOT EXISTS (SELECT 1 FROM jobs WHERE job_id = c.job_id)
 """)
@@ -185,6 +189,18 @@ class JobRepository:
         is_it = and_(_ATTEMPTS.c.job_id == attempt.job_id, _ATTEMPTS.c.number == attempt.number)
         await session.execute(update(_ATTEMPTS).where(is_it).values(**values))
 
+    async def count_event(self, session: AsyncSession, job_id: str) -> tuple[Job, Attempt | None]:
+        """The job with its next sequence taken, and its present attempt.
+
+        Raises:
+            ClaimLost: somebody works on the job now.
+        """
+        if (await session.execute(_COUNT_EVENT, params={"job_id": job_id})).first() is None:
+            raise ClaimLost(job_id)
+        job = (await session.scalars(select(Job).where(col(Job.job_id) == job_id))).one()
+        present = select(Attempt).where(col(Attempt.job_id) == job_id, col(Attempt.number) == job.attempt)
+        return job, (await session.scalars(present)).first()
+
     async def cancel(self, session: AsyncSession, cancellation: Cancellation) -> None:
         """Keep a user's wish; the first one counts."""
         await session.execute(_INSERT_CANCELLATION, params=cancellation.model_dump())
@@ -196,10 +212,6 @@ class JobRepository:
     async def forget_cancellations(self, session: AsyncSession, *, before: datetime) -> None:
         """Drop wishes for jobs that never came."""
         await session.execute(_FORGET_CANCELLATIONS, params={"before": before})
-
-    async def budget_of(self, session: AsyncSession, job_id: str) -> int | None:
-        """What a job may cost; None for an unknown one."""
-        return (await session.scalars(select(col(Job.budget_micro_usd)).where(col(Job.job_id) == job_id))).first()
 
     async def attempts_by_machine(self, session: AsyncSession, names: Sequence[str]) -> dict[str, Attempt]:
         """The attempts that machines of these names belong to."""

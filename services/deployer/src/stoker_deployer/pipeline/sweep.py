@@ -5,6 +5,10 @@ import re
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from stoker_deployer.jobs.announcing import Aftermath, tell
+from stoker_deployer.jobs.errors import ClaimLost
 from stoker_deployer.jobs.repository import JobRepository
 from stoker_deployer.jobs.tables import Attempt
 from stoker_deployer.ledger.repository import LedgerRepository
@@ -13,8 +17,10 @@ from stoker_deployer.strays.repository import Stray, StrayRepository
 from stoker_shared.clock import Clock
 from stoker_shared.database import Database
 from stoker_shared.errors import ProviderError, TransientError
+from stoker_shared.events import OrphanCostBooked
 from stoker_shared.logging import get_logger
 from stoker_shared.money import MicroUsd, cost_of
+from stoker_shared.outbox import enqueue
 
 logger = get_logger(__name__)
 
@@ -107,21 +113,42 @@ class OrphanSweep:
         # While the attempt goes on its ledger is its reconciler's.
         if attempt.ended_at is None:
             return
-        async with self._database.transaction() as session:
-            locked = await self._strays.lock(session, stray)
-            budget = await self._jobs.budget_of(session, attempt.job_id)
-            if locked is None or budget is None:
-                return
-            since = locked.costs_since or _costs_since(locked, attempt, state)
-            # A machine that is gone without a word of when: it was last seen then.
-            until = _ended_at(state) or (locked.last_seen_at if isinstance(state, Gone) else self._clock.now())
-            cost = cost_of(max(until - since, timedelta(0)), MicroUsd(attempt.price_micro_usd_per_hour))
-            owed = max(cost - locked.booked_micro_usd, 0)
-            await self._strays.book(session, locked, costs_since=since, booked=locked.booked_micro_usd + owed)
-            if owed:
-                book = await self._ledger.open_book(session, attempt.job_id, budget=budget)
-                book.add_late(attempt.number, amount=owed, at=self._clock.now())
-                await self._ledger.save(session, book)
+        try:
+            async with self._database.transaction() as session:
+                await self._book_late(session, stray, attempt, state)
+        except ClaimLost:
+            # Rolled back: the job is being worked on. The cost is not lost, the next sweep books it.
+            async with self._database.transaction() as session:
+                if locked := await self._strays.lock(session, stray):
+                    since = locked.costs_since or _costs_since(locked, attempt, state)
+                    await self._strays.book(session, locked, costs_since=since, booked=locked.booked_micro_usd)
+
+    async def _book_late(self, session: AsyncSession, stray: Stray, attempt: Attempt, state: MachineState) -> None:
+        locked = await self._strays.lock(session, stray)
+        if locked is None:
+            return
+        now, since = self._clock.now(), locked.costs_since or _costs_since(locked, attempt, state)
+        # A machine that is gone without a word of when: it was last seen then.
+        until = _ended_at(state) or (locked.last_seen_at if isinstance(state, Gone) else now)
+        cost = cost_of(max(until - since, timedelta(0)), MicroUsd(attempt.price_micro_usd_per_hour))
+        owed = max(cost - locked.booked_micro_usd, 0)
+        await self._strays.book(session, locked, costs_since=since, booked=locked.booked_micro_usd + owed)
+        if not owed:
+            return
+        job, present = await self._jobs.count_event(session, attempt.job_id)
+        book = await self._jobs.open_book(session, job)
+        book.add_late(attempt.number, amount=owed, at=now)
+        await self._ledger.save(session, book)
+        booked = tell(
+            OrphanCostBooked,
+            Aftermath(job, present, book, now),
+            machine=stray.handle,
+            of_attempt=attempt.number,
+            cost_micro_usd=owed,
+            reason=job.reason,
+            detail=job.end_detail,
+        )
+        await enqueue(session, booked)
 
     async def _forget_cancellations(self) -> None:
         try:

@@ -32,10 +32,11 @@ class Slots:
         others = await self._rows.competing(session, most=machines.free, without=job.job_id, now=now)
         places = await self._line_up(session, [mine, *others], holdings)
         await self._wake(session, [place for place in places if place.waiting is not mine], now=now)
-        obstacle = next(place.obstacle for place in places if place.waiting is mine)
-        if not obstacle:
-            await self._rows.take_turn(session, job.owner, now=now)
-        return obstacle
+        return next(place.obstacle for place in places if place.waiting is mine)
+
+    async def take(self, session: AsyncSession, job: Job, *, now: datetime) -> None:
+        """The job begins in the slot that `claim` gave it: its owner has had a turn."""
+        await self._rows.take_turn(session, job.owner, now=now)
 
     async def begin_release(self, session: AsyncSession) -> None:
         """Call it first in a transaction that frees a slot: before other locks, so that none wait in a circle."""
