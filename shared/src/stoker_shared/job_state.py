@@ -145,7 +145,9 @@ ENDINGS: dict[EndReason, EndAdvice] = {
         "Raise the budget or choose a cheaper offer.",
     ),
     _R.PRICE_ABOVE_CEILING: _failed(
-        "Every offer costs more than the job may pay.", "Raise the price ceiling or plan with other offers."
+        "Every offer costs more than the job may pay.",
+        "Raise the price ceiling or plan with other offers.",
+        retry=True,
     ),
     _R.PLAN_REFUSED: _failed("The plan cannot be carried out as it is.", "Read the detail, then plan again."),
     _R.MAX_DURATION_REACHED: _failed("The job ran longer than allowed.", "Raise max_duration or train fewer steps."),

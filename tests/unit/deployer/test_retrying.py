@@ -179,6 +179,10 @@ class TestWalk:
         limit = {"max_price_micro_usd_per_hour": 2 * ONE_USD}
         assert taken(queued(offers=[dear, SMALL], launch=limit)).offer == SMALL
 
+    def test_a_machine_that_costs_more_than_its_offer_said_leads_to_another_offer(self) -> None:
+        limit = {"max_price_micro_usd_per_hour": 2 * ONE_USD}
+        assert taken(queued(past(1, R.PRICE_ABOVE_CEILING), launch=limit)).offer == SMALL
+
     def test_when_all_are_above_the_ceiling_it_ends_with_the_numbers(self) -> None:
         step = next_step(queued(launch={"max_price_micro_usd_per_hour": HOURLY // 2}))
         cheapest = "local big at $1.0000, local small at $1.0000, local big at $1.0000"

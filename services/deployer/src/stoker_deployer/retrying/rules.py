@@ -41,6 +41,8 @@ _OWN = RetryRule(_E.OTHER_OFFER, most=2, in_a_row=2, resume=False)
 RETRY: Mapping[EndReason, RetryRule] = {
     # Where to wait and where to go on is the cool-down's business.
     _R.NO_CAPACITY: RetryRule(_E.ANYWHERE, delay=0, most=20, in_a_row=None, is_spent=False),
+    # Asked by the provider when the machine was there, which is released at once.
+    _R.PRICE_ABOVE_CEILING: RetryRule(_E.OTHER_OFFER, delay=0, most=8, in_a_row=None, is_spent=False),
     _R.PROVIDER_AUTH_FAILED: _REFUSED,
     _R.PROVIDER_FUNDS: _REFUSED,
     _R.PROVIDER_REFUSED: _REFUSED,
