@@ -163,7 +163,7 @@ async def test_a_job_that_was_woken_comes_before_those_that_are_long_due(store: 
 
 
 async def test_a_round_releases_only_what_it_still_holds(store: Store) -> None:
-    jobs = [await store.add() for _ in range(3)]
+    jobs = [await store.add(status=JobStatus.TRAINING) for _ in range(3)]
     claims = {claim.job_id: claim for claim in await store.claim()}
     later = NOW + timedelta(seconds=60)
     async with store.database.transaction() as session:

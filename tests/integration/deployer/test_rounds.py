@@ -18,6 +18,12 @@ async def _running(world: World) -> list[str]:
     return jobs
 
 
+async def _due_together(world: World) -> None:
+    due = "UPDATE jobs SET next_check_at = now() WHERE lock_token IS NULL RETURNING job_id"
+    while len(await world.query(due)) < JOBS:
+        await asyncio.sleep(0.05)
+
+
 def _ends_with(world: World, *operations: str) -> bool:
     return tuple(call.operation for call in world.simulator.calls[-len(operations) :]) == operations
 
@@ -29,7 +35,8 @@ def _calls(world: World, operation: str) -> int:
 async def test_many_jobs_share_a_listing(world: World) -> None:
     await world.start_deployer(**TOGETHER)
     await _running(world)
-    # In the end all are due in the same polls, and nobody is asked for alone between two listings.
+    await _due_together(world)
+    # From now on all are due in the same polls, and nobody is asked for alone between two listings.
     await eventually(lambda: _ends_with(world, "list", "list", "list"), seconds=120)
 
 
