@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import csv, parquet
 
-from stoker_dataset_gateway.checking import CheckLimits, CheckResult, check_file
+from stoker_dataset_gateway.checking import CheckLimits, CheckResult, check_file, fast_rows
+from stoker_dataset_gateway.checking.formats import layout_of
 from stoker_dataset_gateway.checking.row_check import RowCheck
 
 NAMES = ["a.jsonl", "a.json", "a.csv", "a.parquet", "a.arrow"]
@@ -78,6 +79,12 @@ def test_the_blocks_do_not_matter_and_an_array_reads_as_its_lines(
         assert as_array.statistics == as_lines.statistics
 
 
+# What stands between quotes may look like the quote's end, and a key that stands twice must be seen all the same.
+_TRICKY = st.lists(st.sampled_from(['"', "\\", "a", " ", "\n", '\\"', "\x1f"]), max_size=6).map("".join)
+QUOTED = st.one_of(
+    st.fixed_dictionaries({"text": _TRICKY}, optional={"x": _TRICKY | st.lists(_TRICKY, max_size=2)}).map(json.dumps),
+    st.builds(lambda one, two: f'{{"text": {json.dumps(one)}, "text": {json.dumps(two)}}}', _TRICKY, _TRICKY),
+)
 LINES = st.lists(
     ROWS.map(json.dumps)
     | st.sampled_from(
@@ -93,16 +100,36 @@ LINES = st.lists(
             '{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]} x',
             '\u00a0{"text": "a"}\u00a0',
         ]
-    ),
+    )
+    | QUOTED,
     max_size=12,
 )
 
 
-@given(LINES)
-@settings(max_examples=200, deadline=None)
-def test_the_short_way_says_what_the_long_way_says(lines: list[str]) -> None:
+@given(LINES, st.sampled_from([1, 2, 7, 2**17]))
+@settings(max_examples=300, deadline=None)
+def test_the_short_way_says_what_the_long_way_says(lines: list[str], piece_bytes: int) -> None:
     content = "\n".join([*lines, *lines]).encode("utf-8", "surrogatepass")
-    assert check_file([content], "a.jsonl") == long_way(content)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fast_rows, "_PIECE_BYTES", piece_bytes)
+        said = check_file([content], "a.jsonl")
+    assert said == long_way(content)
+
+
+@given(st.lists(_TRICKY.filter(str.strip), min_size=1, max_size=4), st.sampled_from([1, 2, 7, 2**17]))
+@settings(max_examples=200, deadline=None)
+def test_quotes_in_texts_do_not_send_a_row_the_long_way(texts: list[str], piece_bytes: int) -> None:
+    rows = [json.dumps({"text": text}).encode() for text in texts]
+    layout = layout_of({"text": texts[0]})
+    assert layout is not None
+    signature = fast_rows.signature_of({"text": texts[0]}, layout)
+    assert signature is not None
+    measure = fast_rows.measure_for(signature)
+    assert measure is not None
+    measured = [measure(row) for row in rows]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fast_rows, "_PIECE_BYTES", piece_bytes)
+        assert None not in fast_rows.without_twice(rows, measured)
 
 
 def long_way(content: bytes) -> CheckResult:

@@ -61,22 +61,29 @@ class RowCheck:
                 self._explain(values, line=line)
 
     def _take_json(self, batch: JsonBatch) -> None:
-        lengths: list[int] = []
-        hashes: list[int] = []
-        for line, raw, measured in zip(batch.lines, batch.rows, self._measured(batch.rows), strict=True):
-            if measured is not None:
+        rows, start = batch.rows, 0
+        measured = self._measured(rows)
+        for index, one in enumerate(measured):
+            if one is not None:
+                continue
+            # In the order of the rows, since the split looks at that.
+            self._count_measured(rows[start:index], measured[start:index])
+            start = index + 1
+            if content := rows[index].strip():
                 self.rows += 1
-                lengths.append(measured.characters)
-                hashes += (hash_of(raw.strip()), measured.prompt)
-                if measured.label is not None:
-                    self.labels[measured.label] += 1
-            elif content := raw.strip():
-                # In the order of the rows, since the split looks at that.
-                self.figures.add(lengths, hashes)
-                lengths, hashes = [], []
-                self.rows += 1
-                self._explain(_parsed(raw), line=line, content=content)
-        self.figures.add(lengths, hashes)
+                self._explain(_parsed(rows[index]), line=batch.lines[index], content=content)
+        self._count_measured(rows[start:], measured[start:])
+
+    def _count_measured(self, rows: Sequence[bytes], measured: Sequence[Measured | None]) -> None:
+        found = [one for one in measured if one is not None]
+        hashes = [0] * (2 * len(rows))
+        hashes[0::2] = [hash_of(raw.strip()) for raw in rows]
+        hashes[1::2] = [one.prompt for one in found]
+        self.rows += len(rows)
+        self.figures.add([one.characters for one in found], hashes)
+        labels = [one.label for one in found]
+        for label in self.labels:
+            self.labels[label] += labels.count(label)
 
     def _measured(self, rows: Sequence[bytes]) -> list[Measured | None]:
         """What the short way says of each row; None where the long one must look."""
