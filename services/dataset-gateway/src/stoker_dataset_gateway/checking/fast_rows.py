@@ -7,7 +7,7 @@ this way may be too strict, but never says yes where the other says no (a proper
 import math
 import re
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 import numpy as np
@@ -19,7 +19,7 @@ from stoker_dataset_gateway.checking.turn_order import last_answer, order_faults
 from stoker_shared.recipe import Conversion, DataFormat
 
 
-class Measured(NamedTuple):
+class Measured(msgspec.Struct, gc=False):
     """A row that is right, if also its structure has `quotes` quotes and no more (`without_twice`)."""
 
     characters: int
@@ -113,7 +113,9 @@ def _measure_messages(signature: Signature) -> Measure:
     names = _turn_names(signature.layout)
     is_sharegpt = signature.layout.conversion is Conversion.SHAREGPT
     role_names: dict[str, str] = SHAREGPT_ROLES if is_sharegpt else {role: role for role in ROLES}
-    turn = _struct("Turn", dict.fromkeys(names, str), signature.turn_keys)
+    # Of roles that the decoder knows beforehand no new texts are made.
+    known_role: Any = Literal[tuple(role_names)]
+    turn = _struct("Turn", dict(zip(names, (known_role, str), strict=True)), signature.turn_keys)
     row = _struct("Row", {signature.layout.columns[0]: list[turn]}, signature.columns)  # type: ignore[valid-type]
     decode = msgspec.json.Decoder(row).decode
     key_quotes = 2 * (1 + len(signature.columns))
