@@ -131,10 +131,11 @@ def _story_has_no_gap(picture: Picture) -> Iterator[str]:
 def _statuses_follow_the_table(picture: Picture) -> Iterator[str]:
     for job_id, told in picture.told.items():
         walked = [_S(event["status"]) for event in told]
-        for before, after in itertools.pairwise(walked):
-            if before != after and not may_follow(before, after):
+        changes = [(before, after) for before, after in itertools.pairwise(walked) if before != after]
+        for before, after in changes:
+            if not may_follow(before, after):
                 yield f"{job_id} went from {before} to {after}"
-        if sum(status.is_terminal for status in walked) > 1:
+        if sum(after.is_terminal for _, after in changes) > 1:
             yield f"{job_id} ended more than once"
 
 

@@ -102,6 +102,9 @@ async def test_an_event_tells_the_state_after_it_and_what_is_its_own(user: User,
         "gpu_type": "cpu",
         "gpu_count": 0,
         "reserved_micro_usd": 300,
+        "per_device": None,
+        "accumulation": None,
+        "may_resume": True,
     }
     assert (failed["is_over"], failed["reason"]) == (True, "out_of_memory")
     assert failed["advice"]

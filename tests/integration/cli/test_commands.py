@@ -78,7 +78,9 @@ def test_a_job_that_fails_is_status_1_with_reason_and_advice(
     server: ContractServer, environment: dict[str, str]
 ) -> None:
     failed = {"job_id": JOB, "status": "failed", "message": "Out of memory.", "advice": "Use a smaller batch."}
-    server.failures = {f"GET /v1/jobs/{JOB}": [JSONResponse({"job_id": JOB, "status": "queued"}), JSONResponse(failed)]}
+    # Asked for at the start, perhaps once more for its place in the queue, and at the end.
+    queued = JSONResponse({"job_id": JOB, "status": "queued"})
+    server.failures = {f"GET /v1/jobs/{JOB}": [queued, JSONResponse(failed), JSONResponse(failed)]}
     server.streams = [[job(1, "failed")]]
     done = stoker("watch", JOB, environment=environment)
     assert done.returncode == 1

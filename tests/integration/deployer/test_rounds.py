@@ -4,6 +4,7 @@ import asyncio
 
 from stoker_shared.job_state import JobStatus
 from tests.integration.deployer.world import World, eventually
+from tests.support.bus import until
 
 S = JobStatus
 JOBS = 8
@@ -18,10 +19,9 @@ async def _running(world: World) -> list[str]:
     return jobs
 
 
-async def _due_together(world: World) -> None:
+async def _due_together(world: World) -> bool:
     due = "UPDATE jobs SET next_check_at = now() WHERE lock_token IS NULL RETURNING job_id"
-    while len(await world.query(due)) < JOBS:
-        await asyncio.sleep(0.05)
+    return len(await world.query(due)) == JOBS
 
 
 def _ends_with(world: World, *operations: str) -> bool:
@@ -35,7 +35,7 @@ def _calls(world: World, operation: str) -> int:
 async def test_many_jobs_share_a_listing(world: World) -> None:
     await world.start_deployer(**TOGETHER)
     await _running(world)
-    await _due_together(world)
+    await until(lambda: _due_together(world))
     # From now on all are due in the same polls, and nobody is asked for alone between two listings.
     await eventually(lambda: _ends_with(world, "list", "list", "list"), seconds=120)
 
