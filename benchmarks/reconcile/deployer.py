@@ -1,8 +1,9 @@
 """One deployer with the instant provider: `python -m benchmarks.reconcile.deployer NAMES_FILE`, settings as usual."""
 
-import asyncio
 import sys
 from pathlib import Path
+
+import uvloop
 
 from benchmarks.reconcile.child import answer_questions
 from benchmarks.reconcile.instant_provider import InstantProvider
@@ -26,4 +27,4 @@ async def main(names: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1]).read_text().split()))
+    uvloop.run(main(Path(sys.argv[1]).read_text().split()))

@@ -13,6 +13,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import asyncpg
+import uvloop
 
 from benchmarks.reconcile.child import answer_questions
 from benchmarks.reconcile.instant_provider import InstantProvider
@@ -92,4 +93,4 @@ async def main(database_url: str, nats_url: str, seed_file: str, tick: str, name
 
 
 if __name__ == "__main__":
-    asyncio.run(main(*sys.argv[1:5], names=Path(sys.argv[5]).read_text()))
+    uvloop.run(main(*sys.argv[1:5], names=Path(sys.argv[5]).read_text()))

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from faststream import AckPolicy
+from faststream.exceptions import IncorrectState
 from faststream.nats import NatsBroker
 from faststream.nats.broker.broker import UNRECOVERABLE_CONNECT_ERRORS
 from faststream.nats.security import NatsNKey
@@ -19,6 +20,7 @@ from pydantic import BaseModel, ConfigDict
 from stoker_shared.bus.publishing import JetStreamPublisher
 from stoker_shared.bus.responding import Respond, Responders
 from stoker_shared.bus.retry import retry_middleware
+from stoker_shared.errors import BrokerUnavailable
 from stoker_shared.logging import get_logger
 from stoker_shared.subjects import inbox_prefix
 from stoker_shared.topology import consumer
@@ -110,7 +112,10 @@ class Bus:
         return await self.broker.ping(timeout=1.0)
 
     def _client(self) -> Client:
-        return self.broker.connection
+        try:
+            return self.broker.connection
+        except IncorrectState as error:  # before the start, or after the stop
+            raise BrokerUnavailable("anything", "the connection is not open") from error
 
     async def _wait_for_consumers(self, attempts_every: float) -> None:
         # Consumers are made by the topology keeper; asking FastStream to make them would need rights that we lack.
