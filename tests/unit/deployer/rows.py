@@ -21,6 +21,7 @@ HOURLY = ONE_USD  # one dollar an hour
 
 POLICY = Policy(
     active_check=timedelta(seconds=2),
+    calm_check_max=timedelta(seconds=60),
     queued_check=timedelta(seconds=2),
     failed_check_max=timedelta(seconds=30),
     absence_pause=timedelta(seconds=5),

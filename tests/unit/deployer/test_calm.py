@@ -15,7 +15,7 @@ from tests.unit.deployer.rows import POLICY
         (1_000, 2),
         (2_500, 5),  # 500 looks a second
         (5_000, 10),
-        (100_000, 10),  # never longer than a budget may be seen late
+        (100_000, 60),  # the longest
     ],
 )
 def test_the_more_jobs_live_the_longer_one_that_is_well_waits(live: int, seconds: float) -> None:

@@ -47,13 +47,14 @@ class DeployerSettings(ServiceSettings):
         default_factory=dict, description='JSON, such as {"local": 4}'
     )
     workers: int = Field(default=16, ge=1, le=256)
-    looks_per_second: int = Field(default=500, ge=1, description="Of all replicas; more jobs wait longer for a look")
+    looks_per_second: int = Field(default=200, ge=1, description="Of all replicas; more jobs wait longer for a look")
     lease: Duration = timedelta(seconds=30)
     poll_interval: Duration = timedelta(milliseconds=500)
     orphan_sweep_interval: Duration = timedelta(minutes=2)
     stop_grace: Duration = timedelta(seconds=10)
 
     active_check: Duration = timedelta(seconds=2)
+    calm_check_max: Duration = timedelta(seconds=60)
     queued_check: Duration = timedelta(seconds=15)
     failed_check_max: Duration = timedelta(seconds=30)
     absence_pause: Duration = timedelta(seconds=5)

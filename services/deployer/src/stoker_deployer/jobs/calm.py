@@ -11,12 +11,12 @@ from stoker_deployer.jobs.policy import Policy
 class Calm:
     """`pause` is `active_check` while few jobs live, and grows so that all looks together stay at `looks_per_second`.
 
-    It never exceeds `budget_tick`: within that time a machine is seen to have spent its budget.
+    It never exceeds `calm_check_max`. Money and time are not its business: no wait goes past their next moment.
     """
 
     def __init__(self, policy: Policy, *, looks_per_second: int) -> None:
         self._least = policy.active_check
-        self._most = max(policy.budget_tick, policy.active_check)
+        self._most = max(policy.calm_check_max, policy.active_check)
         self._looks_per_second = looks_per_second
         self.pause = self._least
 

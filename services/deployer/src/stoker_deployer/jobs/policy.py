@@ -10,6 +10,8 @@ class Policy:
 
     active_check: timedelta
     """How long until a job that owns a machine is looked at again."""
+    calm_check_max: timedelta
+    """However many jobs there are, one that is well is looked at after this time."""
     queued_check: timedelta
     """How long until a job without a slot looks by itself; who may begin is woken before."""
     failed_check_max: timedelta

@@ -15,6 +15,7 @@ from stoker_deployer.jobs.steps import (
     Change,
     EndAttempt,
     EndQueued,
+    EnterPhase,
     LaunchMachine,
     OrderLanding,
     RecordMachine,
@@ -92,25 +93,25 @@ class Reconciler:
             ClaimLost: somebody else has the job; what was computed last is dropped.
             ServiceUnavailable: PostgreSQL is away; the claim is still held.
         """
-        fresh, seen, claim.view = claim.fresh, claim.view, None
+        fresh, seen, sight, claim.view = claim.fresh, claim.view, None, None
         for _ in range(_MOST_STEPS_PER_CLAIM):
-            view, seen = seen or await self._look(claim, fresh), None
+            view, seen = seen or await self._look(claim, fresh, sight), None
             change = await self._carry_out(next_step(view), view, claim)
             applied = await self._apply(change, view, claim)
             if applied.has_ended or applied.released_until is not None:
                 return applied.released_until
-            fresh = applied.fresh
-        view = await self._look(claim, None)
+            # To note what was seen changes nothing outside.
+            fresh, sight = applied.fresh, view.sight if isinstance(change, EnterPhase) else None
+        view = await self._look(claim)
         pause = Wait(timedelta(milliseconds=1), "others are served first")
         return (await self._apply(pause, view, claim)).released_until
 
-    async def _look(self, claim: Claim, fresh: Snapshot | None) -> View:
+    async def _look(self, claim: Claim, fresh: Snapshot | None = None, sight: Sight | None = None) -> View:
         if fresh is not None:
             return self.view(fresh, is_fresh_intent=True)
         async with self._database.transaction() as session:
             snapshot = await self._jobs.load(session, claim.job_id, token=claim.token)
-        sight = await self._hands.observer.look(snapshot)
-        return self.view(snapshot, sight=sight)
+        return self.view(snapshot, sight=sight or await self._hands.observer.look(snapshot))
 
     async def _carry_out(self, step: Step, view: View, claim: Claim) -> Change:  # noqa: PLR0911 - one for each step
         match step:
