@@ -93,8 +93,8 @@ def fresh_bucket(server: RunningObjectStore) -> Iterator[TestBucket]:
 async def reset_bus(server: RunningNats) -> None:
     """Streams and consumers as the topology says, and not one message in them.
 
-    The broker removes a deleted stream's files in the background, and on a slow disk it may refuse for a moment to make
-    a stream of that name anew. The topology keeper would try again as well.
+    Once, right after a delete, the broker refused to make a stream anew; why is not known. The topology keeper would
+    try again, and so does this.
     """
     client = await nats.connect(
         server.url,

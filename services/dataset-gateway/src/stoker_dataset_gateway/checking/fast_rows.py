@@ -216,14 +216,7 @@ def _learn_order(
 
 def _quotes_of_extras(values: Any, names: tuple[str, ...]) -> int | None:
     """Quotes that the further fields take, None if only the long way can tell whether they are read right."""
-    total = 0
-    for name in names:
-        value = getattr(values, name)
-        found = _quotes_of(value, 0)
-        if found is None:
-            return None
-        total += found
-    return total
+    return _sum_of([_quotes_of(getattr(values, name), 0) for name in names])
 
 
 def _quotes_of(value: object, depth: int) -> int | None:
