@@ -33,6 +33,7 @@ HOLDS: dict[str, Hold] = {
     # The pod cannot save while the gateway stands still; then it can, but its machine cannot be released.
     "terminating": Hold(after=("training", "dataset-gateway"), also="training-server"),
 }
+_ORDER = tuple(HOLDS)
 
 
 @contextmanager
@@ -50,7 +51,7 @@ def held(stack: LiveStack, state: str, launch: Callable[[], str]) -> Iterator[st
         job_id = launch()
         if hold.after:
             status, name = hold.after
-            until(stack, job_id, status)
+            until(stack, job_id, status, may_be_past=True)
             stop(name)
         if hold.also:
             until(stack, job_id, "saving")
@@ -63,13 +64,17 @@ def held(stack: LiveStack, state: str, launch: Callable[[], str]) -> Iterator[st
             stack.signal(name, signal.SIGCONT)
 
 
-def until(stack: LiveStack, job_id: str, state: str) -> None:
-    """Wait until the job is in a state; in training, until it has come some way."""
+def until(stack: LiveStack, job_id: str, state: str, *, may_be_past: bool = False) -> None:
+    """Wait until the job is in a state; in training, until it has come some way.
+
+    `may_be_past`: a later state will do too, for one so short that it may pass between two looks.
+    """
+    wanted = _ORDER[_ORDER.index(state) :] if may_be_past else (state,)
 
     def has_come() -> bool:
         job = stack.client.job(job_id)
         assert not job.is_over, f"{job_id} was over before the blow: {job.status} {job.reason} {job.detail}"
-        if job.status != state:
+        if job.status not in wanted:
             return False
         return state != "training" or max(losses(stack, job_id), default=0) >= STEPS_BEFORE_THE_BLOW
 

@@ -58,11 +58,15 @@ _DETAIL_LENGTH = 2000
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """What became of a claim. `released_until` None: it is still held. `fresh`: it has just begun this attempt."""
+    """What became of a claim. `released_until` None: it is still held. `fresh`: it has just begun this attempt.
+
+    `noted`: the job as it stands after a change that did nothing outside, so that what was seen before still holds.
+    """
 
     released_until: datetime | None = None
     has_ended: bool = False
     fresh: Snapshot | None = None
+    noted: Snapshot | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,13 +108,14 @@ class Applier:
 
     async def _enter_phase(self, session: AsyncSession, change: EnterPhase, view: View, *, token: UUID) -> Applied:
         transition = _Transition(change.status, PHASE_EVENTS[change.status], {}, {}, {})
-        return await self._go(session, view, transition, token=token)
+        return Applied(noted=await self._go(session, view, transition, token=token))
 
     async def _begin_landing(self, session: AsyncSession, change: BeginLanding, view: View, *, token: UUID) -> Applied:
         noted = {"landing_since": view.now, "landing_why": change.why}
         fields = {"why": change.why, "deadline": change.deadline, "detail": change.detail[:_DETAIL_LENGTH]}
         transition = _Transition(view.job.state, LandingStarted, {}, noted, fields)
-        return await self._go(session, view, transition, token=token)
+        await self._go(session, view, transition, token=token)
+        return Applied()
 
     async def _wait(
         self,
@@ -211,7 +216,8 @@ class Applier:
             return Applied()
         fields = {"machine": change.machine.handle}
         transition = _Transition(JobStatus.STARTING, MachineProvisioned, {}, kept, fields)
-        return await self._go(session, view, transition, token=token)
+        await self._go(session, view, transition, token=token)
+        return Applied()
 
     async def _begin_termination(
         self, session: AsyncSession, change: BeginTermination, view: View, *, token: UUID
@@ -240,7 +246,8 @@ class Applier:
             noted["billing_ended_at"] = view.billed_until
         fields = {"reason": reason, "detail": detail}
         transition = _Transition(JobStatus.TERMINATING, TerminationStarted, ending, noted, fields)
-        return await self._go(session, view, transition, token=token)
+        await self._go(session, view, transition, token=token)
+        return Applied()
 
     async def _end_attempt(self, session: AsyncSession, change: EndAttempt, view: View, *, token: UUID) -> Applied:
         await self._slots.begin_release(session)
@@ -294,7 +301,7 @@ class Applier:
 
     async def _go(
         self, session: AsyncSession, view: View, transition: _Transition, *, token: UUID, has_settled: bool = False
-    ) -> Applied:
+    ) -> Snapshot:
         if transition.status != view.job.state and not may_follow(view.job.state, transition.status):
             raise ValueError(f"{view.job.job_id} cannot go from {view.job.status} to {transition.status}")
         values = {
@@ -311,7 +318,7 @@ class Applier:
         attempt = _changed(view.snapshot.attempt, noted) if view.snapshot.attempt else None
         after = Aftermath(_changed(view.job, values), attempt, view.snapshot.book, view.now)
         await enqueue(session, tell(transition.event, after, **transition.fields))
-        return Applied()
+        return replace(view.snapshot, job=after.job, attempt=attempt)
 
     async def _note(self, session: AsyncSession, view: View, values: Mapping[str, Any]) -> None:
         if view.snapshot.attempt is not None:

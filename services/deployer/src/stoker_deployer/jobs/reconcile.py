@@ -15,7 +15,6 @@ from stoker_deployer.jobs.steps import (
     Change,
     EndAttempt,
     EndQueued,
-    EnterPhase,
     LaunchMachine,
     OrderLanding,
     RecordMachine,
@@ -93,25 +92,26 @@ class Reconciler:
             ClaimLost: somebody else has the job; what was computed last is dropped.
             ServiceUnavailable: PostgreSQL is away; the claim is still held.
         """
-        fresh, seen, sight, claim.view = claim.fresh, claim.view, None, None
+        fresh, seen, claim.view = claim.fresh, claim.view, None
         for _ in range(_MOST_STEPS_PER_CLAIM):
-            view, seen = seen or await self._look(claim, fresh, sight), None
+            view, seen = seen or await self._look(claim, fresh), None
             change = await self._carry_out(next_step(view), view, claim)
             applied = await self._apply(change, view, claim)
             if applied.has_ended or applied.released_until is not None:
                 return applied.released_until
-            # To note what was seen changes nothing outside.
-            fresh, sight = applied.fresh, view.sight if isinstance(change, EnterPhase) else None
+            fresh = applied.fresh
+            if applied.noted is not None:
+                seen = self.view(applied.noted, sight=view.sight)
         view = await self._look(claim)
         pause = Wait(timedelta(milliseconds=1), "others are served first")
         return (await self._apply(pause, view, claim)).released_until
 
-    async def _look(self, claim: Claim, fresh: Snapshot | None = None, sight: Sight | None = None) -> View:
+    async def _look(self, claim: Claim, fresh: Snapshot | None = None) -> View:
         if fresh is not None:
             return self.view(fresh, is_fresh_intent=True)
         async with self._database.transaction() as session:
             snapshot = await self._jobs.load(session, claim.job_id, token=claim.token)
-        return self.view(snapshot, sight=sight or await self._hands.observer.look(snapshot))
+        return self.view(snapshot, sight=await self._hands.observer.look(snapshot))
 
     async def _carry_out(self, step: Step, view: View, claim: Claim) -> Change:  # noqa: PLR0911 - one for each step
         match step:
@@ -139,6 +139,11 @@ class Reconciler:
     async def _apply(self, change: Change, view: View, claim: Claim) -> Applied:
         async with self._database.transaction() as session:
             applied = await self._applier.apply(session, change, view, token=claim.token)
+            if applied.noted is not None:
+                # A phase was noted, and mostly that was all: then the claim ends in the same transaction.
+                after = self.view(applied.noted, sight=view.sight)
+                if isinstance(wait := next_step(after), Wait):
+                    applied = await self._applier.apply(session, wait, after, token=claim.token)
         if isinstance(change, Wait):
             logger.debug("job waits", job_id=claim.job_id, status=view.job.status, why=change.why)
         else:
