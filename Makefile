@@ -8,8 +8,9 @@ PACKAGES := stoker_shared stoker_api stoker_deployer stoker_dataset_gateway stok
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input install -qq
 PYTEST := $(BIN)/python -m pytest
 
-# Workers of pytest, each with its own servers. `make test JOBS=0` runs in one process, for a debugger.
-JOBS ?= 2
+# Workers of pytest, each with its own servers; one more than cores, because tests wait for much.
+# `make test JOBS=0` runs in one process, for a debugger.
+JOBS ?= 3
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-all lint bench bench-check bench-submit bench-delivery bench-token bench-reconcile chaos chaos-kill up bundle clean

@@ -4,11 +4,15 @@ nats_server       url, seed_files[principal], seed(principal), monitor_url; kill
 clean_bus         the same broker with the topology's streams and consumers, all empty
 postgres          the server: kill(), start(), restart(), url(role, database=...)
 database          a fresh database: url(service), admin_url()
+migrated_database makes one with a service's tables: `migrated_database("api", MIGRATIONS)`
 database_url      its url(service) alone: "postgresql+asyncpg://stoker_api:...@127.0.0.1:1/test_ab12"
 object_store      a fresh bucket: endpoint, access_key, secret_key, bucket, region, secure, client(); .server to kill
 """
 
+import functools
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
@@ -21,7 +25,15 @@ from stoker.stack.standalone import (
     running_object_store,
     running_postgres,
 )
-from tests.support.servers import TestBucket, TestDatabase, fresh_bucket, fresh_database, reset_bus
+from tests.support.servers import (
+    MakeDatabase,
+    TestBucket,
+    TestDatabase,
+    fresh_bucket,
+    fresh_database,
+    migrated_template,
+    reset_bus,
+)
 
 
 @pytest.fixture(scope="session")
@@ -67,6 +79,22 @@ def database(postgres: RunningPostgres, _revive_servers: None) -> Iterator[TestD
     """A database of this test."""
     with fresh_database(postgres) as fresh:
         yield fresh
+
+
+@pytest.fixture(scope="session")
+def _template(postgres: RunningPostgres) -> Callable[[str, Path], str]:
+    return functools.cache(functools.partial(migrated_template, postgres))
+
+
+@pytest.fixture
+def migrated_database(
+    postgres: RunningPostgres, _template: Callable[[str, Path], str], _revive_servers: None
+) -> Iterator[MakeDatabase]:
+    """Makes databases of this test that have the tables of a service."""
+    with ExitStack() as databases:
+        yield lambda service, migrations: databases.enter_context(
+            fresh_database(postgres, copy_of=_template(service, migrations))
+        )
 
 
 @pytest.fixture

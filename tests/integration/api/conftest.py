@@ -18,10 +18,9 @@ from stoker_api.dependencies import Parts
 from stoker_api.main import create_api
 from stoker_api.settings import ApiSettings
 from stoker_shared.clock import ManualClock
-from stoker_shared.database import migrate_up
 from tests.integration.api.peers import Peers, running_peers
 from tests.support.ports import free_port
-from tests.support.servers import TestDatabase
+from tests.support.servers import MakeDatabase, TestDatabase
 from tests.unit.api.examples import DATASET_ID, NOW, a_recipe
 
 
@@ -82,10 +81,9 @@ def clock() -> ManualClock:
 
 
 @pytest.fixture
-def api_database(database: TestDatabase) -> TestDatabase:
+def api_database(migrated_database: MakeDatabase) -> TestDatabase:
     """A database with the api's tables."""
-    migrate_up(MIGRATIONS, database_url=SecretStr(database.url("api")))
-    return database
+    return migrated_database("api", MIGRATIONS)
 
 
 @pytest.fixture

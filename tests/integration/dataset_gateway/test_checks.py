@@ -85,6 +85,7 @@ async def test_a_gateway_killed_in_a_check_checks_again_and_tells_once(world: Wo
     await world.until_nothing_remains(opened)
 
 
+@pytest.mark.slow
 async def test_a_check_of_a_frozen_replica_is_taken_over_and_its_late_verdict_is_refused(
     world: World, replica: Gateway
 ) -> None:

@@ -18,11 +18,11 @@ from stoker_deployer.ledger.book import Book
 from stoker_deployer.ledger.repository import LedgerRepository
 from stoker_deployer.pipeline.claims import Claim
 from stoker_deployer.pipeline.repository import ClaimRepository
-from stoker_shared.database import Database, migrate_up
+from stoker_shared.database import Database
 from stoker_shared.identifiers import new_identifier
 from stoker_shared.job_state import JobStatus
 from tests.integration.deployer.world import launch_command
-from tests.support.servers import TestDatabase
+from tests.support.servers import MakeDatabase
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 LEASE = timedelta(seconds=30)
@@ -72,11 +72,10 @@ class Store:
 
 
 @pytest.fixture
-async def store(database: TestDatabase) -> AsyncIterator[Store]:
+async def store(migrated_database: MakeDatabase) -> AsyncIterator[Store]:
     """Migrated, empty."""
-    url = SecretStr(database.url("deployer"))
-    await asyncio.to_thread(migrate_up, MIGRATIONS, database_url=url)
-    connected = Database(url)
+    database = await asyncio.to_thread(migrated_database, "deployer", MIGRATIONS)
+    connected = Database(SecretStr(database.url("deployer")))
     yield Store(connected, JobRepository(LedgerRepository()), ClaimRepository(owner="one", lease=LEASE))
     await connected.close()
 

@@ -100,7 +100,9 @@ async def test_racing_deployers_launch_each_job_once(world: World) -> None:
 PLACES = ["mint", "admit", "report", "artifacts", "revoke"]
 
 
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize(
+    "place", [place if place == "admit" else pytest.param(place, marks=pytest.mark.slow) for place in PLACES]
+)
 async def test_a_deployer_killed_while_it_waits_for_an_answer_is_replaced(world: World, place: str) -> None:
     first = await world.start_deployer()
     world.peers.gates.close(place)
@@ -119,7 +121,7 @@ async def test_a_deployer_killed_while_it_waits_for_an_answer_is_replaced(world:
     await world.assert_sound(job_id, status=S.COMPLETED)
 
 
-@pytest.mark.parametrize("kind", ["late", "hang"])
+@pytest.mark.parametrize("kind", ["late", pytest.param("hang", marks=pytest.mark.slow)])
 async def test_a_deployer_killed_in_the_middle_of_a_launch_is_replaced(world: World, kind: str) -> None:
     first = await world.start_deployer()
     # The order is carried out half a second after the deployer died, or never.
@@ -132,7 +134,7 @@ async def test_a_deployer_killed_in_the_middle_of_a_launch_is_replaced(world: Wo
     assert len(world.simulator.machines) == 1
 
 
-@pytest.mark.parametrize("operation", ["describe", "terminate"])
+@pytest.mark.parametrize("operation", ["describe", pytest.param("terminate", marks=pytest.mark.slow)])
 async def test_a_deployer_killed_while_it_asks_the_provider_is_replaced(world: World, operation: str) -> None:
     first = await world.start_deployer()
     job_id = (await world.launch()).job_id
@@ -178,6 +180,7 @@ async def test_a_deployer_that_lost_its_claim_writes_nothing(world: World) -> No
     await _complete(world, job_id)
 
 
+@pytest.mark.slow
 async def test_a_second_launch_that_died_is_looked_for_twice_like_the_first(world: World) -> None:
     first = await world.start_deployer(ABSENCE_PAUSE="3")
     world.simulator.break_next("launch", "server_error")

@@ -4,22 +4,24 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from pydantic import SecretStr
 
 from stoker.stack.standalone import RunningNats
 from stoker_metrics import MIGRATIONS
 from stoker_shared.clock import ManualClock
-from stoker_shared.database import migrate_up
 from tests.support.metrics import OWNER, World, control_plane, environment, metrics_service
-from tests.support.servers import TestDatabase
+from tests.support.servers import MakeDatabase, TestDatabase
 
 
 @pytest.fixture
-def metrics_variables(clean_bus: RunningNats, database: TestDatabase) -> dict[str, str]:
+def metrics_database(migrated_database: MakeDatabase) -> TestDatabase:
+    """A database with the tables of the service."""
+    return migrated_database("metrics", MIGRATIONS)
+
+
+@pytest.fixture
+def metrics_variables(clean_bus: RunningNats, metrics_database: TestDatabase) -> dict[str, str]:
     """Settings of a service whose schema is up to date."""
-    url = database.url("metrics")
-    migrate_up(MIGRATIONS, database_url=SecretStr(url))
-    return environment(clean_bus, url)
+    return environment(clean_bus, metrics_database.url("metrics"))
 
 
 @pytest.fixture
@@ -30,12 +32,12 @@ def clock() -> ManualClock:
 
 @pytest.fixture
 async def world(
-    metrics_variables: dict[str, str], clean_bus: RunningNats, database: TestDatabase, clock: ManualClock
+    metrics_variables: dict[str, str], clean_bus: RunningNats, metrics_database: TestDatabase, clock: ManualClock
 ) -> AsyncIterator[World]:
     """Everything connected."""
     async with metrics_service(metrics_variables, clock=clock) as http, control_plane(clean_bus) as plane:
         clock.advance(timedelta(minutes=1))
-        yield World(http, plane, clock, database)
+        yield World(http, plane, clock, metrics_database)
 
 
 @pytest.fixture

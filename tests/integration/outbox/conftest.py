@@ -6,18 +6,16 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from stoker_shared.database import Database, migrate_up
-from tests.support.servers import TestDatabase
+from stoker_shared.database import Database
+from tests.support.servers import MakeDatabase
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 
 @pytest.fixture
-def outbox_url(database: TestDatabase) -> SecretStr:
+def outbox_url(migrated_database: MakeDatabase) -> SecretStr:
     """The address of a database with outbox tables."""
-    url = SecretStr(database.url("deployer"))
-    migrate_up(MIGRATIONS, database_url=url)
-    return url
+    return SecretStr(migrated_database("deployer", MIGRATIONS).url("deployer"))
 
 
 @pytest.fixture

@@ -150,6 +150,7 @@ def test_a_start_after_an_interrupted_one_uses_the_same_ports_and_works(start_up
     assert second.interrupt() == 0
 
 
+@pytest.mark.slow
 def test_a_second_up_on_the_same_folder_is_refused_and_harms_nothing(start_up: Callable[[], Up]) -> None:
     first = start_up()
     first.wait_for("API key file:")

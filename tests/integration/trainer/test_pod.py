@@ -124,6 +124,7 @@ def test_a_whole_attempt_with_an_outage(receiver: PodReceiver, tmp_path: Path, t
     assert len(receiver.records("exit")) == 1
 
 
+@pytest.mark.slow
 def test_sigterm_saves_a_checkpoint_and_a_restart_goes_on_from_it(
     receiver: PodReceiver, tmp_path: Path, tiny_model: Path
 ) -> None:
@@ -166,7 +167,8 @@ def test_checkpoints_are_stored_while_training_goes_on(receiver: PodReceiver, tm
     assert not (tmp_path / "outgoing-checkpoints").exists()
 
 
-@pytest.mark.parametrize(("upload", "warnings"), [(True, 1), pytest.param(False, 0, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize(("upload", "warnings"), [(True, 1), (False, 0)])
 def test_a_gateway_that_takes_no_checkpoint_does_not_stop_the_training(
     receiver: PodReceiver, tmp_path: Path, tiny_model: Path, upload: Any, warnings: int
 ) -> None:
