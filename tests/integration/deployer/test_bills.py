@@ -9,6 +9,7 @@ from sqlalchemy import text
 
 from stoker_deployer.bills.repository import BillRepository
 from stoker_deployer.main import Deployer
+from stoker_deployer.providers import Alive, AliveKind, Machine, MachineState
 from stoker_shared.events import CostSettled
 from stoker_shared.job_state import JobStatus
 from tests.integration.deployer.world import World
@@ -66,6 +67,34 @@ async def test_a_bill_that_is_not_known_yet_is_asked_for_until_it_is(world: Worl
     assert (await _attempt(world, job_id))["bill_state"] == "open"
     world.simulator.machines[f"{job_id}-1"].billed_micro_usd = 77
     assert (await _settled(world, job_id)).spent_micro_usd == 77
+    await world.assert_sound(job_id, status=S.COMPLETED)
+
+
+async def test_a_bill_for_one_machine_leaves_what_another_of_the_attempt_cost(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deployer = await world.start_deployer(**ASK)
+    job_id = await _completed(world)
+    provider = deployer.providers["local"]
+    alive = Alive(AliveKind.RUNNING, datetime.now(UTC) - timedelta(minutes=30))
+    listed, described = provider.list_machines, provider.describe
+
+    async def with_a_second() -> list[Machine]:
+        return [*await listed(), Machine(f"{job_id}-1", "second", alive)]
+
+    async def describe(handle: str) -> MachineState:
+        return alive if handle == "second" else await described(handle)
+
+    monkeypatch.setattr(provider, "list_machines", with_a_second)
+    monkeypatch.setattr(provider, "describe", describe)
+    assert await deployer.sweep.sweep(provider) == []
+    await asyncio.sleep(0.4)
+    assert await deployer.sweep.sweep(provider) == ["second"]
+    orphans = (await _attempt(world, job_id))["orphans_micro_usd"]
+    assert orphans > 0
+    world.simulator.machines[f"{job_id}-1"].billed_micro_usd = 77
+    told = await _settled(world, job_id)
+    assert (told.billed_micro_usd, told.spent_micro_usd) == (77, 77 + orphans)
     await world.assert_sound(job_id, status=S.COMPLETED)
 
 

@@ -149,16 +149,18 @@ class BudgetsOfAnOwner(RuleBasedStateMachine):
             assert all(level.covers(0) for level in self._open(name).levels)
 
     @precondition(lambda self: self.running)
-    @rule(data=st.data(), less=st.integers(-300, 300), billed=st.integers(0, 600))
-    def end(self, data: st.DataObject, less: int, billed: int) -> None:
+    @rule(data=st.data(), less=st.integers(-300, 300), billed=st.integers(0, 600), orphans=st.integers(0, 200))
+    def end(self, data: st.DataObject, less: int, billed: int, orphans: int) -> None:
         name = data.draw(st.sampled_from(sorted(self.running)))
         book, number = self._open(name), self.attempts[name]
         book.settle(number, total=max(book.spent_by(number) - less, 0), at=NOW)
         book.release(number, at=NOW)
-        book.settle_to_bill(number, billed=billed, at=NOW)
+        if orphans:
+            book.add_late(number, amount=orphans, at=NOW)
+        book.settle_to_bill(number, billed=billed, besides=orphans, at=NOW)
         self._save(book)
         self.running.discard(name)
-        assert (book.spent_by(number), book.held_by(number)) == (billed, 0)
+        assert (book.spent_by(number), book.held_by(number)) == (billed + orphans, 0)
 
     @rule(account=st.sampled_from([f"user:{OWNER}", f"project:{OWNER}/p", f"project:{OWNER}/q"]), data=st.data())
     def set_limit(self, account: str, data: st.DataObject) -> None:

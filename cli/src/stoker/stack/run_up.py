@@ -63,7 +63,7 @@ async def _run_until_signal(stack: Stack, shown: StackConsole, log: logging.Logg
     adopt_orphans()
     reaper = asyncio.create_task(keep_reaping(), name="reap orphans")
     try:
-        return await _start_and_wait(stack, shown)
+        return await _start_and_wait(stack, shown, log)
     except StokerError:
         log.exception("the stack could not be started")
         raise
@@ -79,7 +79,7 @@ async def _run_until_signal(stack: Stack, shown: StackConsole, log: logging.Logg
         await end_tasks([reaper])
 
 
-async def _start_and_wait(stack: Stack, shown: StackConsole) -> tuple[str, ...]:
+async def _start_and_wait(stack: Stack, shown: StackConsole, log: logging.Logger) -> tuple[str, ...]:
     asked = asyncio.Event()
 
     def on_signal() -> None:
@@ -102,8 +102,9 @@ async def _start_and_wait(stack: Stack, shown: StackConsole) -> tuple[str, ...]:
     shown.notice("Stopping; once more Ctrl-C ends everything at once.")
     running = tuple(status.name for status in stack.statuses if status.pid)
     await end_tasks([start])
-    if not start.cancelled():
-        start.exception()  # a start that breaks because the user stops it is no fault to report
+    if not start.cancelled() and (fault := start.exception()):
+        # Mostly because it is being stopped: nothing to tell the user, but an operator may want to know.
+        log.warning("the start broke while it was being stopped", exc_info=fault)
     await stack.stop()
     return running
 

@@ -8,6 +8,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from stoker_deployer.jobs.errors import ClaimLost
+from stoker_shared.money import MicroUsd
 
 # Moving `bill_ask_at` is the claim: another replica does not ask before that. Bills that are long in coming are asked
 # for less and less often.
@@ -22,7 +23,7 @@ RETURNING job_id, number, provider, handle, ended_at
 _CLOSE = text("""
 UPDATE attempts SET bill_state = :state, billed_micro_usd = :billed, bill_ask_at = NULL
 WHERE job_id = :job_id AND number = :number AND bill_state = 'open'
-RETURNING number
+RETURNING orphans_micro_usd
 """)
 
 
@@ -55,19 +56,24 @@ class BillRepository:
         rows = await session.execute(_TAKE_DUE, params={"now": now, "pause": pause, "limit": limit})
         return [Unbilled(**row) for row in rows.mappings()]
 
-    async def book(self, session: AsyncSession, due: Unbilled, *, billed: int) -> None:
-        """The cost of an attempt is what was billed, from now on.
+    async def book(self, session: AsyncSession, due: Unbilled, *, billed: int) -> MicroUsd:
+        """The cost of an attempt's machine is what was billed, from now on. Returns what its other machines have cost.
 
         Raises:
             ClaimLost: that was decided before.
         """
-        if not await self._close(session, due, state=BillState.BILLED, billed=billed):
+        orphans = await self._close(session, due, state=BillState.BILLED, billed=billed)
+        if orphans is None:
             raise ClaimLost(due.job_id)
+        return orphans
 
     async def give_up(self, session: AsyncSession, due: Unbilled) -> None:
         """No bill will come: the estimate stands, and the row says so."""
         await self._close(session, due, state=BillState.ESTIMATED, billed=None)
 
-    async def _close(self, session: AsyncSession, due: Unbilled, *, state: BillState, billed: int | None) -> bool:
+    async def _close(
+        self, session: AsyncSession, due: Unbilled, *, state: BillState, billed: int | None
+    ) -> MicroUsd | None:
         values = {"job_id": due.job_id, "number": due.number, "state": state.value, "billed": billed}
-        return (await session.execute(_CLOSE, params=values)).first() is not None
+        orphans = (await session.execute(_CLOSE, params=values)).scalar()
+        return None if orphans is None else MicroUsd(orphans)

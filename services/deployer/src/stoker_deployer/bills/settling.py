@@ -98,10 +98,10 @@ class Settlement:
         try:
             async with self._database.transaction() as session:
                 job, present = await self._jobs.count_event(session, due.job_id)
-                await self._bills.book(session, due, billed=billed)
+                orphans = await self._bills.book(session, due, billed=billed)
                 book = await self._jobs.open_book(session, job)
                 estimated, now = book.spent_by(due.number), self._clock.now()
-                book.settle_to_bill(due.number, billed=billed, at=now)
+                book.settle_to_bill(due.number, billed=billed, besides=orphans, at=now)
                 await self._ledger.save(session, book)
                 settled = tell(
                     CostSettled,

@@ -44,6 +44,9 @@ UPDATE jobs SET sequence = sequence + 1 WHERE job_id = :job_id AND lock_token IS
 _FORGET_CANCELLATIONS = text("""
 DELETE FROM cancellations c WHERE requested_at < :before AND NOT EXISTS (SELECT 1 FROM jobs WHERE job_id = c.job_id)
 """)
+_ADD_ORPHAN_COST = text("""
+UPDATE attempts SET orphans_micro_usd = orphans_micro_usd + :amount WHERE job_id = :job_id AND number = :number
+""")
 # Built once and run on plain tables: building a statement costs more than running it.
 _TABLES = Table.metadata.tables
 _JOBS, _ATTEMPTS = _TABLES["jobs"], _TABLES["attempts"]
@@ -200,6 +203,11 @@ class JobRepository:
         job = (await session.scalars(select(Job).where(col(Job.job_id) == job_id))).one()
         present = select(Attempt).where(col(Attempt.job_id) == job_id, col(Attempt.number) == job.attempt)
         return job, (await session.scalars(present)).first()
+
+    async def add_orphan_cost(self, session: AsyncSession, attempt: Attempt, *, amount: int) -> None:
+        """A machine of the attempt's name that is not its own has cost so much more."""
+        values = {"job_id": attempt.job_id, "number": attempt.number, "amount": amount}
+        await session.execute(_ADD_ORPHAN_COST, params=values)
 
     async def cancel(self, session: AsyncSession, cancellation: Cancellation) -> None:
         """Keep a user's wish; the first one counts."""

@@ -96,7 +96,8 @@ class Attempt(Table, table=True):
     that nobody could tell what the pod reported. `per_device`, `accumulation`: the batch on its devices, None for what
     the recipe says. `stall_told_at`: the last time that it was told that the machine does not go. `landing_since`: when
     the trainer was ordered to land, for `landing_why`. `bill_state` is a `BillState`; `bill_ask_at`: when the provider
-    is asked (again) what it bills.
+    is asked (again) what it bills. `orphans_micro_usd`: what other machines of its name have cost, which the bill for
+    its own does not cover.
     """
 
     __tablename__ = "attempts"
@@ -136,6 +137,7 @@ class Attempt(Table, table=True):
     bill_state: str = ""
     bill_ask_at: datetime | None = _time_or_none()
     billed_micro_usd: int | None = Field(default=None, sa_type=BigInteger)
+    orphans_micro_usd: int = Field(default=0, sa_type=BigInteger)
 
 
 class Cancellation(Table, table=True):

@@ -167,9 +167,11 @@ class Book:
         """Give back to the budgets what was reserved and not spent."""
         self._give_back(attempt, at=at, key="final")
 
-    def settle_to_bill(self, attempt: int, *, billed: int, at: datetime) -> None:
-        """What the provider says that an ended attempt has cost. Takes from or gives back to the budgets; once."""
-        difference = billed - self.spent_by(attempt)
+    def settle_to_bill(self, attempt: int, *, billed: int, at: datetime, besides: int = 0) -> None:
+        """What the provider says that an ended attempt's machine has cost. Takes from or gives back to the budgets;
+        once. `besides` is what other machines of the attempt have cost.
+        """
+        difference = billed + besides - self.spent_by(attempt)
         if difference > 0:
             self._hold(attempt, amount=difference, at=at, key="billed")
         self._correct(attempt, difference, at=at, key="billed")

@@ -138,6 +138,8 @@ class OrphanSweep:
         job, present = await self._jobs.count_event(session, attempt.job_id)
         book = await self._jobs.open_book(session, job)
         book.add_late(attempt.number, amount=owed, at=now)
+        if attempt.handle != stray.handle:
+            await self._jobs.add_orphan_cost(session, attempt, amount=owed)
         await self._ledger.save(session, book)
         booked = tell(
             OrphanCostBooked,
