@@ -292,10 +292,17 @@ class World:
         # Two things never happen at exactly the same moment, so that every order by time is certain.
         self.clock.advance(_MOMENT)
         work, replica = Work(fate), self.replicas[number]
+        self._end_listings(replica)
         is_done = self.ground.run(work.begin(deed))
         if work.waiting:  # perhaps only a task that was begun and that nobody waits for
             self.stalled.append((replica, work))
         return is_done and self._outcome(replica, work)
+
+    def _end_listings(self, replica: Replica) -> None:
+        # All who look share a listing. Its own time limit ends it before anybody waits for ever; here nothing else does.
+        for entry in [entry for entry in self.stalled if entry[0] is replica]:
+            if any(place.startswith("list ") for place in entry[1].stalled_at) and entry in self.stalled:
+                self.resume(self.stalled.index(entry))
 
     def _outcome(self, replica: Replica, work: Work) -> bool:
         assert work.task is not None

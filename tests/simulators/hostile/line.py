@@ -45,6 +45,8 @@ class Work:
     transactions: int = 0
     """Those under way: until they end, nothing can be said of what comes next."""
     waiting: list[asyncio.Future[None]] = field(default_factory=list)
+    stalled_at: list[str] = field(default_factory=list)
+    """The points of what is waiting."""
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     task: asyncio.Task[None] | None = None
 
@@ -58,7 +60,7 @@ class Work:
         """Go on after a stall. True if it is done."""
         for future in self.waiting:
             future.set_result(None)
-        self.waiting = []
+        self.waiting, self.stalled_at = [], []
         for _ in range(_TURNS):
             await asyncio.sleep(0)
         assert self.task is not None
@@ -120,6 +122,7 @@ class Line:
     async def _stall(self, work: Work, place: str) -> None:
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         work.waiting.append(future)
+        work.stalled_at.append(place)
         work.changed.set()
         await future
         if self.is_dead:
