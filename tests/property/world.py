@@ -299,7 +299,7 @@ class World:
         return is_done and self._outcome(replica, work)
 
     def _end_listings(self, replica: Replica) -> None:
-        # All who look share a listing. Its own time limit ends it before anybody waits for ever; here nothing else does.
+        # All who look share a listing. A real one ends by its own time limit, before anybody waits for ever.
         for entry in [entry for entry in self.stalled if entry[0] is replica]:
             if any(place.startswith("list ") for place in entry[1].stalled_at) and entry in self.stalled:
                 self.resume(self.stalled.index(entry))
