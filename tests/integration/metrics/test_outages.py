@@ -163,7 +163,7 @@ async def nothing_is_pending(server: RunningNats) -> bool:
 async def test_killed_between_commit_and_acknowledgement_it_stores_everything_once(
     plane: ControlPlane,
     process_variables: dict[str, str],
-    database: TestDatabase,
+    metrics_database: TestDatabase,
     clean_bus: RunningNats,
     tmp_path: Path,
 ) -> None:
@@ -178,11 +178,11 @@ async def test_killed_between_commit_and_acknowledgement_it_stores_everything_on
             answer = await client.post(f"{doomed.url}/v1/jobs/{JOB}/metrics", json=points(1, 2), headers=bearer(token))
         assert answer.status_code == 202
         assert await doomed.ended() == -signal.SIGKILL
-        assert await count(database, "SELECT count(*) FROM points") == 2, "committed"
+        assert await count(metrics_database, "SELECT count(*) FROM points") == 2, "committed"
         assert not await nothing_is_pending(clean_bus), "and not acknowledged"
         await good.start()
         await report_everything(good.url, token)
-        await until(lambda: everything_is_stored_once(database, clean_bus))
+        await until(lambda: everything_is_stored_once(metrics_database, clean_bus))
     finally:
         doomed.kill()
         good.kill()
@@ -191,12 +191,12 @@ async def test_killed_between_commit_and_acknowledgement_it_stores_everything_on
 async def test_killed_between_the_answer_and_the_commit_it_stores_everything_once(
     plane: ControlPlane,
     process_variables: dict[str, str],
-    database: TestDatabase,
+    metrics_database: TestDatabase,
     clean_bus: RunningNats,
     tmp_path: Path,
 ) -> None:
     service = MetricsProcess(process_variables, tmp_path / "metrics.log")
-    blocker = await asyncpg.connect(database.url("metrics", driver="postgresql"))
+    blocker = await asyncpg.connect(metrics_database.url("metrics", driver="postgresql"))
     try:
         await service.start()
         token = await plane.admit()
@@ -204,9 +204,9 @@ async def test_killed_between_the_answer_and_the_commit_it_stores_everything_onc
             await blocker.execute("LOCK TABLE points, log_lines IN EXCLUSIVE MODE")
             await report_everything(service.url, token)
             service.kill()
-        assert await count(database, "SELECT count(*) FROM points") == 0
+        assert await count(metrics_database, "SELECT count(*) FROM points") == 0
         await service.start()
-        await until(lambda: everything_is_stored_once(database, clean_bus))
+        await until(lambda: everything_is_stored_once(metrics_database, clean_bus))
     finally:
         service.kill()
         await blocker.close()
