@@ -4,8 +4,8 @@
 |---|---|
 | `POST`, `DELETE /_admin/faults` | order a fault (faults.py); take all back |
 | `PUT /_admin/stock` `{gpu, cloud, data_center, count}` | GPUs that there are; `*` is any |
-| `PUT /_admin/accounts/{name}` `{balance?, used_up?}` | set what is left of its money; leave nothing of a window's quota |
-| `POST /_admin/pods/{id}/fate` `{kind, ...}` | `host_death`, `eviction`, `vanish`, `container_error`, `release` a stuck one |
+| `PUT /_admin/accounts/{name}` `{balance?, used_up?}` | its money left; no call left in a window |
+| `POST /_admin/pods/{id}/fate` `{kind, ...}` | `host_death`, `eviction`, `vanish`, `container_error`, or `release` |
 | `DELETE /_admin/keys` `{key}` | a key is taken back |
 | `GET /_admin/pods` | every pod there ever was: status, who ended it, cost, starts, exit codes, living processes |
 | `GET /_admin/pods/{id}/log` | its lines, without following |
