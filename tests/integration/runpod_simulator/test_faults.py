@@ -130,12 +130,13 @@ def test_a_new_pod_may_be_unknown_at_first_even_to_delete(
 def test_a_dead_host_takes_the_processes_and_goes_on_to_be_charged(
     runpod: RunningRunpod, api: httpx.Client, start: Start, shows: str
 ) -> None:
-    pod_id = start("trap 'echo saved' TERM; while :; do sleep 0.1; done")
+    pod_id = start("trap 'echo saved' TERM; echo ready; while :; do sleep 0.1; done")
+    wait_until(lambda: runpod.lines(pod_id) == ["ready"])
     runpod.deal(pod_id, "host_death", shows=shows)
     wait_until(lambda: runpod.pod(pod_id)["processes"] == [])
     pod = api.get(f"/v2/pods/{pod_id}").json()
     assert (pod["status"], pod["runtime"], pod["cost"]) == (shows, None, 0.25)
-    assert runpod.lines(pod_id) == []
+    assert runpod.lines(pod_id) == ["ready"]
     spent = runpod.pod(pod_id)["spent"]
     wait_until(lambda: runpod.pod(pod_id)["spent"] > spent)
 
@@ -143,9 +144,10 @@ def test_a_dead_host_takes_the_processes_and_goes_on_to_be_charged(
 def test_an_eviction_gives_a_moment_to_save_and_leaves_the_pod_stopped(
     runpod: RunningRunpod, api: httpx.Client, start: Start
 ) -> None:
-    pod_id = start("trap 'echo saved; exit' TERM; while :; do sleep 0.1; done")
+    pod_id = start("trap 'echo saved; exit' TERM; echo ready; while :; do sleep 0.1; done")
+    wait_until(lambda: runpod.lines(pod_id) == ["ready"])
     runpod.deal(pod_id, "eviction", grace=5)
-    wait_until(lambda: runpod.lines(pod_id) == ["saved"])
+    wait_until(lambda: runpod.lines(pod_id) == ["ready", "saved"])
     wait_until(lambda: runpod.pod(pod_id)["processes"] == [])
     assert api.get(f"/v2/pods/{pod_id}").json()["status"] == "EXITED"
 
@@ -198,7 +200,7 @@ def test_an_unknown_path_and_method_are_problems_too(api: httpx.Client) -> None:
     assert (wrong.status_code, wrong.headers["content-type"]) == (405, "application/problem+json")
 
 
-@pytest.mark.parametrize("header", [None, "Basic abc", "Bearer ", "Bearer wrong"])
+@pytest.mark.parametrize("header", [None, "Basic abc", "Bearer", "Bearer wrong"])
 def test_without_a_good_key_nothing_is_answered(runpod: RunningRunpod, header: str | None) -> None:
     headers = {"User-Agent": "stoker-test/1"} | ({"Authorization": header} if header else {})
     answer = httpx.get(f"{runpod.url}/v2/pods", headers=headers, trust_env=False)

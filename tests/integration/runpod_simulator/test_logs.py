@@ -51,7 +51,7 @@ def test_the_cursor_beats_since_and_since_beats_tail(api: httpx.Client, talker: 
     assert [line for _, line in told] == [f"line {n}" for n in range(1, 6)]
     assert [line for _, line in events(api, talker, 2, **container, tail=2)] == ["line 4", "line 5"]
     since = told[0][0].partition("/")[0]
-    assert [line for _, line in events(api, talker, 5, **container, tail=1, since=since)][0] == "line 1"
+    assert next(line for _, line in events(api, talker, 5, **container, tail=1, since=since)) == "line 1"
     later = events(api, talker, 2, cursor=told[2][0], **container, since=since, tail=5)
     assert [line for _, line in later] == ["line 4", "line 5"]
 

@@ -252,7 +252,7 @@ class Cloud:
 
     async def _halt(self, pod: Pod, grace: float) -> None:
         if pod.container is not None:
-            await pod.container.stop(grace)
+            await (pod.container.stop(grace) if grace else pod.container.kill())
             pod.log.add(self.clock.now(), "system", "stop container")
 
     async def _tear_down(self, pod: Pod) -> None:

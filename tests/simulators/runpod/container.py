@@ -65,8 +65,9 @@ class Container:
         await self._kill_all()
 
     async def kill(self) -> None:
-        """As if the plug was pulled."""
-        await self.stop(0)
+        """As if the plug was pulled: nobody is asked."""
+        await self._dismiss_keeper()
+        await self._kill_all()
 
     async def _keep_running(self, on_first_start: Callable[[], None]) -> None:
         while True:
