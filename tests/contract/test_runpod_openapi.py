@@ -38,8 +38,7 @@ CREATE, UPDATE, ACTION = (component(name) for name in ("CreatePodRequest", "Upda
 
 @pytest.fixture(scope="module")
 def runpod(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningRunpod]:
-    quotas = {"minute": 100_000, "hour": 1_000_000, "day": 1_000_000}
-    rules = Rules(time_scale=0.02, image="none", quotas=quotas, default_stock=10_000)  # type: ignore[arg-type]
+    rules = Rules(time_scale=0.02, image="none", quotas={"minute": 100_000, "hour": 1_000_000}, default_stock=10_000)
     with running_runpod(tmp_path_factory.mktemp("runpod"), rules) as running:
         yield running
 
@@ -95,7 +94,7 @@ GPUS, CENTRES, BILLS = "/v2/catalog/gpus", "/v2/catalog/datacenters", "/v2/billi
 CPU = {"id": "cpu3c", "vcpuCount": 2}
 VOLUME = {"persistent": {"size": 10, "path": "/workspace"}}
 EXCHANGES: tuple[tuple[str, int, Ask], ...] = (
-    ("/v2/pods", 201, lambda api: order(api)),
+    ("/v2/pods", 201, order),
     ("/v2/pods", 201, lambda api: order(api, ports=["22/tcp"], cloud="COMMUNITY")),
     ("/v2/pods", 201, lambda api: order(api, env={"A": "b"}, mounts=VOLUME)),
     ("/v2/pods", 201, lambda api: api.post("/v2/pods", json={"name": "c", "image": "i", "disk": 5, "cpu": CPU})),

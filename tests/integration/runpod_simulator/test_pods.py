@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 import psutil
@@ -25,7 +25,8 @@ def test_a_pod_passes_through_its_statuses_and_tells_no_runtime_before_it_runs(
     runpod: RunningRunpod, api: httpx.Client, order: Order
 ) -> None:
     seen = [api.post("/v2/pods", json=order("echo up; sleep 600")).json()]
-    wait_until(lambda: seen.append(show(api, seen[0]["id"])) or seen[-1]["status"] == "RUNNING")
+    while seen[-1]["status"] != "RUNNING":
+        seen.append(show(api, seen[0]["id"]))
     assert list(dict.fromkeys(pod["status"] for pod in seen)) == ["PROVISIONING", "STARTING", "RUNNING"]
     assert {pod["runtime"] is None for pod in seen if pod["status"] != "RUNNING"} == {True}
     assert seen[-1]["runtime"]["uptime"] == 0
@@ -192,11 +193,19 @@ def test_what_runs_is_taken_off_the_stock_and_given_back(
     assert api.post("/v2/pods", json=order()).status_code == 201
 
 
+def test_a_driver_that_is_too_old_for_an_order_is_no_capacity(api: httpx.Client, order: Order) -> None:
+    gpu = {"id": "NVIDIA RTX A4000"}
+    assert api.post("/v2/pods", json=order(gpu=gpu | {"minCudaVersion": "12.9"})).status_code == 201
+    assert api.post("/v2/pods", json=order(gpu=gpu | {"minCudaVersion": "13.1"})).status_code == 400
+    assert api.post("/v2/pods", json=order(gpu=gpu | {"allowedCudaVersions": ["11.8"]})).status_code == 400
+
+
 def test_the_list_comes_in_pages(tmp_path: Path, order: Order) -> None:
     rules = Rules(time_scale=0.02, image="none", page_size=2)
     with running_runpod(tmp_path, rules) as runpod, runpod.client() as api:
         made = [api.post("/v2/pods", json=order("sleep 600", name=f"p{n}")).json()["id"] for n in range(5)]
-        found, query = [], {}
+        found: list[str] = []
+        query: dict[str, str] = {}
         while True:
             page = api.get("/v2/pods", params={**query, "unknown": "ignored"}).json()
             found += [pod["id"] for pod in page["pods"]]
@@ -229,9 +238,9 @@ def test_accounts_see_nothing_of_each_other_and_keys_do_what_they_may(tmp_path: 
 
 
 @pytest.mark.parametrize("image", ["host", "bare"])
-def test_the_python_of_an_image_is_the_pods_own(tmp_path: Path, order: Order, image: str) -> None:
+def test_the_python_of_an_image_is_the_pods_own(tmp_path: Path, order: Order, image: Literal["host", "bare"]) -> None:
     script = 'command -v python pip; python -c "import sys; print(sys.prefix)"; pip --version; python -c "import httpx"'
-    with running_runpod(tmp_path, Rules(time_scale=0.02, image=image)) as runpod, runpod.client() as api:  # type: ignore[arg-type]
+    with running_runpod(tmp_path, Rules(time_scale=0.02, image=image)) as runpod, runpod.client() as api:
         pod_id = api.post("/v2/pods", json=order(f"({script}) 2>&1; echo status $?; sleep 600")).json()["id"]
         wait_until(lambda: any(line.startswith("status") for line in runpod.lines(pod_id)))
         folder, lines = runpod.pod(pod_id)["folder"], runpod.lines(pod_id)

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -26,9 +27,14 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def up(folder: Path) -> Iterator["subprocess.Popen[bytes]"]:
+    rules = folder.with_name("rules.json")
+    rules.write_text('{"time_scale": 0.02}')
+    surroundings = {**os.environ, "RUNPOD_SIMULATOR_RULES": str(rules)}
     with folder.with_name("output.txt").open("wb") as output:
         command = (sys.executable, "-m", "tests.support.runpod_stack", str(folder))
-        process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output, start_new_session=True)
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=surroundings, stdout=output, stderr=output, start_new_session=True
+        )
     yield process
     process.kill()
     process.wait()
@@ -51,15 +57,14 @@ def test_pods_run_while_the_stack_does_and_die_with_it(
     headers = {"Authorization": f"Bearer {key}", "User-Agent": "stoker-test/1"}
     url = stack(folder)["urls"]["runpod_simulator"]
     deployer = psutil.Process(stack(folder)["processes"]["deployer"]["pid"])
-    assert deployer.environ()["STOKER_DEPLOYER_RUNPOD_URL"] == url
+    assert deployer.environ()["STOKER_DEPLOYER_RUNPOD_URL"] == f"{url}/v2"
     assert deployer.environ()["STOKER_DEPLOYER_RUNPOD_API_KEY"] == key
 
     body = {"name": "a", "image": "b", "gpu": {"id": "NVIDIA L4"}, "disk": 5, "args": "bash -c 'setsid sleep 4321; :'"}
     with httpx.Client(base_url=url, headers=headers, trust_env=False) as api:
         pod_id = api.post("/v2/pods", json=body).raise_for_status().json()["id"]
-        # Boot delays are those of the real one here: the pod need not run for its processes to be looked for.
-        wait_until(lambda: api.get(f"/v2/pods/{pod_id}").json()["status"] == "RUNNING", seconds=120)
-        assert any("4321" in process.cmdline() for process in processes_of(folder))
+        wait_until(lambda: api.get(f"/v2/pods/{pod_id}").json()["status"] == "RUNNING")
+        wait_until(lambda: any("4321" in process.cmdline() for process in processes_of(folder)))
     up.send_signal(number)
     up.wait(60)
     wait_until(lambda: not [process for process in processes_of(folder) if process.pid != up.pid])

@@ -16,13 +16,13 @@ from pathlib import Path
 from stoker_shared.clock import Clock
 from stoker_shared.tasks import end_tasks
 from tests.simulators.runpod.accounts import Account, Accounts
-from tests.simulators.runpod.catalogue import CPU_FLAVOURS, DATA_CENTERS, Catalogue
+from tests.simulators.runpod.catalogue import CPU_FLAVOURS, CUDA_VERSIONS, DATA_CENTERS, Catalogue
 from tests.simulators.runpod.container import Container
 from tests.simulators.runpod.image import image_environment, make_image, shared_packages
 from tests.simulators.runpod.meter import total
 from tests.simulators.runpod.pod import ACTIONS, HOLDS_MACHINE, Pod, Status
 from tests.simulators.runpod.problems import NO_BALANCE, NO_CAPACITY, Problem, not_found
-from tests.simulators.runpod.requests import CreatePod
+from tests.simulators.runpod.requests import CreatePod, Gpu
 from tests.simulators.runpod.rules import Rules
 from tests.simulators.runpod.surroundings import pod_environment
 
@@ -183,7 +183,7 @@ class Cloud:
             return (order.dataCenterIds or list(DATA_CENTERS))[0]
         if order.gpu.id not in self.catalogue.gpus:
             raise Problem(400, f"unknown gpu type: {order.gpu.id}")
-        free = self.free(order.gpu.id, order.cloud)
+        free = self.free(order.gpu.id, order.cloud) if _has_cuda_for(order.gpu) else {}
         wanted = order.dataCenterIds or list(free)
         place = next((name for name in wanted if free.get(name, 0) >= order.gpu.count), None)
         if place is None:
@@ -315,3 +315,11 @@ class Cloud:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+
+def _has_cuda_for(gpu: Gpu) -> bool:
+    def number(version: str) -> tuple[int, ...]:
+        return tuple(map(int, version.split(".")))
+
+    known = set(CUDA_VERSIONS) & set(gpu.allowedCudaVersions) if gpu.allowedCudaVersions else set(CUDA_VERSIONS)
+    return any(number(version) >= number(gpu.minCudaVersion) for version in known)

@@ -1,7 +1,8 @@
 """The simulator as a process, for tests.
 
     with running_runpod(tmp_path) as runpod:
-        runpod.url, runpod.key            what a client is given; the address has no /v2
+        runpod.api_url, runpod.graphql_url, runpod.key     what a deployer is given
+        runpod.admin                                       a client for /_admin (admin.py), with words for most of it:
         runpod.break_next("lost_answer", operation="create")
         runpod.pods(), runpod.lines(pod_id), runpod.balance()
 
@@ -38,6 +39,7 @@ class RunningRunpod(RunningServer):
     def __init__(self, blueprint: Blueprint, loop: LoopThread, *, key: str) -> None:
         super().__init__(blueprint, loop)
         self.url = f"http://127.0.0.1:{blueprint.spec.port}"
+        self.api_url, self.graphql_url = f"{self.url}/v2", f"{self.url}/graphql"
         self.key = key
         self.folder = blueprint.spec.folder
         self.admin = httpx.Client(base_url=f"{self.url}/_admin", trust_env=False, timeout=30)

@@ -31,7 +31,8 @@ def test_the_simulator_starts_before_the_deployer_and_is_stopped_after_it() -> N
 
 def test_the_deployer_is_sent_to_the_simulator_with_its_key(facts: StackFacts) -> None:
     given = service_environment(TABLE["deployer"], facts, {})
-    assert given["STOKER_DEPLOYER_RUNPOD_URL"] == f"http://127.0.0.1:{facts.ports[PORT_NAME]}"
+    assert given["STOKER_DEPLOYER_RUNPOD_URL"] == f"http://127.0.0.1:{facts.ports[PORT_NAME]}/v2"
+    assert given["STOKER_DEPLOYER_RUNPOD_GRAPHQL_URL"] == f"http://127.0.0.1:{facts.ports[PORT_NAME]}/graphql"
     assert given["STOKER_DEPLOYER_RUNPOD_API_KEY"] == simulator_key(facts.layout)
     assert given["STOKER_DEPLOYER_LOCAL_URL"] == facts.local_url("training_server")
 

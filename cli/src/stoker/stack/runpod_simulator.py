@@ -95,7 +95,8 @@ def _using_it(deployer: ServiceSpec) -> ServiceSpec:
     def environment(facts: StackFacts) -> dict[str, str]:
         return {
             **deployer.environment(facts),
-            "STOKER_DEPLOYER_RUNPOD_URL": facts.local_url(PORT_NAME),
+            "STOKER_DEPLOYER_RUNPOD_URL": f"{facts.local_url(PORT_NAME)}/v2",
+            "STOKER_DEPLOYER_RUNPOD_GRAPHQL_URL": f"{facts.local_url(PORT_NAME)}/graphql",
             "STOKER_DEPLOYER_RUNPOD_API_KEY": simulator_key(facts.layout),
         }
 
