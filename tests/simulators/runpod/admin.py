@@ -162,6 +162,7 @@ class Admin:
 
     def _shown(self, pod: Pod) -> dict[str, Any]:
         container = pod.container
+        may_run = not pod.log.is_closed  # closed last, when all is ended
         return {
             "id": pod.id,
             "name": pod.order.name,
@@ -179,7 +180,7 @@ class Admin:
             "spent": float(pod.meter.until(self._cloud.clock.now()).total),
             "starts": pod.restarts_before + (container.starts if container else 0),
             "exit_codes": container.exit_codes if container else [],
-            "processes": [process.pid for process in container.processes()] if container else [],
+            "processes": [process.pid for process in container.processes()] if container and may_run else [],
             "folder": str(pod.folder),
         }
 
