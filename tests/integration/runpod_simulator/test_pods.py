@@ -144,6 +144,25 @@ def test_the_key_in_a_pod_ends_that_pod_and_does_nothing_else(
     assert show(api, other)["status"] == "RUNNING"
 
 
+@pytest.mark.parametrize("rung", ['-X DELETE "$POD"', '-X POST "$POD/action" -d "$TERMINATE"'])
+def test_a_pod_that_ends_itself_reads_the_answer(
+    runpod: RunningRunpod, api: httpx.Client, order: Order, rung: str
+) -> None:
+    call = f'curl -sS -w "%{{http_code}}\\n" -H "$TYPE" -H "Authorization: Bearer $RUNPOD_API_KEY" {rung}'
+    environment = {
+        "API": runpod.api_url,
+        "TYPE": "Content-Type: application/json",
+        "TERMINATE": '{"action": "terminate"}',
+        "NO_PROXY": "127.0.0.1",
+    }
+    script = f'POD="$API/pods/$RUNPOD_POD_ID"; {call}; sleep 600'
+    pod_id = api.post("/v2/pods", json=order(script, env=environment)).json()["id"]
+    wait_until(lambda: runpod.pod(pod_id)["status"] == "TERMINATED")
+    wait_until(lambda: runpod.pod(pod_id)["processes"] == [])
+    assert runpod.lines(pod_id)[0] == "204"
+    assert str(runpod.pod(pod_id)["ended_by"]).startswith("pod: ")
+
+
 def test_stop_keeps_only_the_volume_and_start_boots_it_again(
     runpod: RunningRunpod, api: httpx.Client, start: Start
 ) -> None:

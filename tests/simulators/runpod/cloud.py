@@ -123,7 +123,7 @@ class Cloud:
     def stop(self, pod: Pod, grace: float | None = None) -> None:
         """Give the machine back; the disk stays."""
         self._set(pod, "EXITED")
-        self._replace_work(pod, lambda: self._halt(pod, self.rules.terminate_grace if grace is None else grace))
+        self._replace_work(pod, lambda: self._stop_soon(pod, self.rules.terminate_grace if grace is None else grace))
 
     def lose_host(self, pod: Pod, status: Status) -> None:
         """The machine is dead; the API goes on saying `status`, and charging for it."""
@@ -250,12 +250,17 @@ class Cloud:
         if pod.status != "RUNNING":
             self._set(pod, "RUNNING")
 
+    async def _stop_soon(self, pod: Pod, grace: float) -> None:
+        await asyncio.sleep(self.rules.terminate_notice)
+        await self._halt(pod, grace)
+
     async def _halt(self, pod: Pod, grace: float) -> None:
         if pod.container is not None:
             await (pod.container.stop(grace) if grace else pod.container.kill())
             pod.log.add(self.clock.now(), "system", "stop container")
 
     async def _tear_down(self, pod: Pod) -> None:
+        await asyncio.sleep(self.rules.terminate_notice)
         await self._halt(pod, self.rules.terminate_grace)
         self.accounts.revoke_pod(pod.key)
         await asyncio.to_thread(shutil.rmtree, pod.folder, ignore_errors=True)

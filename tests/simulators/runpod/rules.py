@@ -71,6 +71,8 @@ class Rules(_Rules):
     starting: Seconds = 25.0
     restart_pause: Seconds = 10.0
     # Not scaled: others' patience is not scaled either.
+    # Between the answer to a stop or terminate and the SIGTERM: a pod that asked for it itself gets to read it.
+    terminate_notice: Seconds = 0.3
     terminate_grace: Seconds = 2.0
     gone_after: Seconds = 2.0
     eviction_grace: Seconds = 5.0
