@@ -13,15 +13,20 @@ DataOption = Annotated[
 ]
 PortOption = Annotated[int | None, typer.Option("--port", help="Port of the API; else the last one or a free one.")]
 PlainOption = Annotated[bool, typer.Option("--plain", help="One line for each change instead of a live table.")]
+SimulatorOption = Annotated[
+    bool, typer.Option("--with-runpod-simulator", help="Rent from a RunPod that is simulated on this machine.")
+]
 
 
-def up(data: DataOption = None, port: PortOption = None, plain: PlainOption = False) -> None:
+def up(
+    data: DataOption = None, port: PortOption = None, plain: PlainOption = False, runpod: SimulatorOption = False
+) -> None:
     """Run the whole system on this machine until Ctrl-C."""
     try:
         from stoker.stack.run_up import run_up
     except ModuleNotFoundError as error:
         _parts_missing(error)
-    raise typer.Exit(run_up(data, port, plain=plain))
+    raise typer.Exit(run_up(data, port, plain=plain, has_runpod_simulator=runpod))
 
 
 def doctor(data: DataOption = None) -> None:

@@ -13,6 +13,7 @@ from stoker.stack.console import LoggedConsole, StackConsole, make_console, open
 from stoker.stack.errors import ProcessFailed, StackError, StepFailed
 from stoker.stack.layout import Layout
 from stoker.stack.orphans import adopt_orphans, end_all_below, keep_reaping
+from stoker.stack.runpod_simulator import with_runpod_simulator
 from stoker.stack.services import SERVICES, ServiceSpec
 from stoker.stack.settings import StackSettings
 from stoker.stack.stack import Stack
@@ -22,10 +23,18 @@ from stoker_shared.tasks import end_tasks
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-def run_up(data: Path | None, port: int | None, *, plain: bool, services: Sequence[ServiceSpec] = SERVICES) -> int:
+def run_up(
+    data: Path | None,
+    port: int | None,
+    *,
+    plain: bool,
+    services: Sequence[ServiceSpec] = SERVICES,
+    has_runpod_simulator: bool = False,
+) -> int:
     """Run a stack until a signal asks to stop. Returns the exit status."""
     console = Console()
     try:
+        services = with_runpod_simulator(services) if has_runpod_simulator else services
         settings = read_stack_settings(data, port)
         layout = Layout(settings.data_dir)
         layout.create()

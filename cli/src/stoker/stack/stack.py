@@ -213,7 +213,8 @@ class Stack:
 
     def _gather_facts(self) -> StackFacts:
         asked = {"api": self.settings.port} if self.settings.port is not None else {}
-        choice = choose_ports(self.layout.ports_file, ALL_PORTS, asked=asked)
+        further = [service.port_name for service in self._services if service.port_name]
+        choice = choose_ports(self.layout.ports_file, dict.fromkeys((*ALL_PORTS, *further)), asked=asked)
         for notice in choice.notices:
             self._observer.notice(notice)
         return gather_facts(self.settings, self.layout, choice.ports)
