@@ -17,6 +17,34 @@ class ModelNotFound(UserError):
         )
 
 
+class ModelGated(UserError):
+    """A base model is there, but only for those who have accepted its licence."""
+
+    code = "model_gated"
+    status = 403
+    title = "Model is gated"
+
+    def __init__(self, provider: str, name: str) -> None:
+        super().__init__(
+            f"The model {name!r} is gated: the machines of {provider} cannot load it without a token.",
+            next_step="Accept its licence on the Hugging Face Hub, then: stoker secrets set huggingface.",
+        )
+
+
+class ModelUnusable(UserError):
+    """A base model is there, but not in a form that can be planned for."""
+
+    code = "model_unusable"
+    status = 422
+    title = "Model cannot be used"
+
+    def __init__(self, provider: str, name: str, why: str) -> None:
+        super().__init__(
+            f"The machines of {provider} cannot use the model {name!r}: {why}.",
+            next_step="Choose a model with config.json and *.safetensors.",
+        )
+
+
 class NotBilled(ProviderError):
     """The provider keeps no bill of a machine: what was counted from price and time is final."""
 
