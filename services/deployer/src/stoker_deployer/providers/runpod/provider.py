@@ -1,4 +1,4 @@
-"""Provider `runpod`: the pods of one account. A handle is a pod's id; names are ours and RunPod keeps them not unique."""
+"""Provider `runpod`: the pods of one account. A handle is a pod's id; names are ours and not kept unique."""
 
 import asyncio
 from collections.abc import Callable

@@ -46,11 +46,8 @@ async def follow(
         ProviderError: RunPod cannot be asked.
     """
     moment = since.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-    headers = {"Last-Event-ID": after} if after else {}
     try:
-        async with client.log_stream(
-            pod_id, params={"since": moment}, headers=headers, idle=idle.total_seconds()
-        ) as response:
+        async with client.log_stream(pod_id, since=moment, after=after, idle=idle) as response:
             _check(response)
             async with aclosing(EventSource(response).aiter_sse()) as events:
                 async for event in events:
