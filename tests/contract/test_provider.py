@@ -9,9 +9,10 @@ import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import httpx
 import numpy as np
@@ -32,6 +33,9 @@ from tests.simulators.running import RunningSimulator, running_simulator
 from tests.simulators.training_server import KEY
 from tests.support.ports import free_port
 
+if TYPE_CHECKING:
+    from tests.contract.runpod_accounts import RunpodAccounts
+
 TIMEOUT = timedelta(seconds=2)
 GONE_WITHIN_SECONDS = 40.0
 
@@ -45,7 +49,16 @@ class Subject:
     with_nobody_there: Provider
     known_model: str
     end_work: Callable[[str], None]
-    """Makes what runs on a machine end with an exit code other than 0."""
+    """Makes what runs on a machine end, with an exit code other than 0 if there are any."""
+    gpu_type: str = "cpu"
+    gpu_count: int = 0
+    tells_ends: bool = True
+    """Whether the provider tells when, and with which exit code, a machine has ended. If not, it must not guess."""
+    close: Callable[[], Awaitable[None]] | None = None
+
+    def order(self, name: str | None = None, **environment: str) -> MachineOrder:
+        """An order of the smallest machine that this provider has."""
+        return replace(_order(name, **environment), gpu_type=self.gpu_type, gpu_count=self.gpu_count)
 
 
 def _local(url: str, key: str) -> LocalProvider:
@@ -133,7 +146,31 @@ def _hostile(_folder: Path) -> Iterator[Callable[[], Subject]]:
     )
 
 
-SUBJECTS = {"local, simulated": _simulated, "local, real": _real, "hostile": _hostile}
+@contextmanager
+def _runpod(folder: Path) -> Iterator[Callable[[], Subject]]:
+    from tests.contract.runpod_accounts import running_accounts
+
+    _model_folder(folder / "models" / "tiny")
+    with running_accounts(folder) as accounts:
+        yield lambda: _runpod_subject(accounts)
+
+
+def _runpod_subject(accounts: "RunpodAccounts") -> Subject:
+    made = accounts.open()
+    return Subject(
+        provider=made.provider(),
+        with_wrong_key=made.provider(key="rpa_NOTTHEKEYATALL"),
+        with_nobody_there=made.provider(url=f"http://127.0.0.1:{free_port()}/v2"),
+        known_model="tiny",
+        end_work=accounts.end_work,
+        gpu_type=accounts.gpu_type,
+        gpu_count=1,
+        tells_ends=False,
+        close=made.close,
+    )
+
+
+SUBJECTS = {"local, simulated": _simulated, "local, real": _real, "hostile": _hostile, "runpod, simulated": _runpod}
 
 
 @pytest.fixture(scope="module", params=list(SUBJECTS), ids=list(SUBJECTS))
@@ -151,6 +188,8 @@ async def subject(_make_subject: Callable[[], Subject]) -> AsyncIterator[Subject
     yield made
     for provider in (made.provider, made.with_wrong_key, made.with_nobody_there):
         await provider.close()
+    if made.close is not None:
+        await made.close()
 
 
 def _order(name: str | None = None, **environment: str) -> MachineOrder:
@@ -199,7 +238,7 @@ async def test_an_unknown_model_is_not_found(subject: Subject) -> None:
 
 
 async def test_a_launched_machine_is_found_by_its_name_and_described_by_its_handle(subject: Subject) -> None:
-    order = _order()
+    order = subject.order()
     launched = await subject.provider.launch(order)
     assert launched.name == order.name
     assert [found.handle for found in await subject.provider.find(order.name)] == [launched.handle]
@@ -209,7 +248,7 @@ async def test_a_launched_machine_is_found_by_its_name_and_described_by_its_hand
 
 
 async def test_launching_a_name_again_makes_no_second_machine(subject: Subject) -> None:
-    order = _order()
+    order = subject.order()
     first = await subject.provider.launch(order)
     try:
         second = await subject.provider.launch(order)
@@ -221,15 +260,15 @@ async def test_launching_a_name_again_makes_no_second_machine(subject: Subject) 
 
 
 async def test_a_name_taken_with_other_content_is_a_reason_to_look(subject: Subject) -> None:
-    order = _order(JOB_TOKEN="one")
+    order = subject.order(JOB_TOKEN="one")
     launched = await subject.provider.launch(order)
     with pytest.raises(UnknownOutcome):
-        await subject.provider.launch(_order(order.name, JOB_TOKEN="another"))
+        await subject.provider.launch(subject.order(order.name, JOB_TOKEN="another"))
     await subject.provider.terminate(launched.handle)
 
 
 async def test_a_terminated_machine_is_gone_in_the_end_and_can_be_terminated_again(subject: Subject) -> None:
-    launched = await subject.provider.launch(_order())
+    launched = await subject.provider.launch(subject.order())
     await subject.provider.terminate(launched.handle)
     await subject.provider.terminate(launched.handle)
     gone = await _until(lambda: subject.provider.describe(launched.handle), Gone)
@@ -238,14 +277,17 @@ async def test_a_terminated_machine_is_gone_in_the_end_and_can_be_terminated_aga
 
 
 async def test_the_end_of_a_machine_that_ran_is_dated(subject: Subject) -> None:
-    launched = await subject.provider.launch(_order())
+    launched = await subject.provider.launch(subject.order())
     await _until(lambda: _started(subject.provider, launched.handle), Alive)
     await subject.provider.terminate(launched.handle)
     gone = await _until(lambda: subject.provider.describe(launched.handle), Gone)
     assert isinstance(gone, Gone)
-    assert gone.started_at is not None
-    assert gone.ended_at is not None
-    assert gone.ended_at >= gone.started_at
+    if subject.tells_ends:
+        assert gone.started_at is not None
+        assert gone.ended_at is not None
+        assert gone.ended_at >= gone.started_at
+    else:
+        assert gone.ended_at is None
 
 
 async def _started(provider: Provider, handle: str) -> MachineState:
@@ -255,12 +297,13 @@ async def _started(provider: Provider, handle: str) -> MachineState:
 
 
 async def test_a_machine_whose_work_has_ended_says_so_and_can_be_terminated(subject: Subject) -> None:
-    launched = await subject.provider.launch(_order())
+    launched = await subject.provider.launch(subject.order())
     subject.end_work(launched.handle)
     exited = await _until(lambda: subject.provider.describe(launched.handle), Exited)
     assert isinstance(exited, Exited)
-    assert exited.exit_code not in (None, 0)
-    assert exited.ended_at is not None
+    assert (exited.exit_code is None) != subject.tells_ends
+    assert exited.exit_code != 0
+    assert (exited.ended_at is None) != subject.tells_ends
     await subject.provider.terminate(launched.handle)
     await _until(lambda: subject.provider.describe(launched.handle), Gone)
 
@@ -273,7 +316,7 @@ async def test_an_unknown_machine_is_gone_and_terminating_it_is_no_error(subject
 
 
 async def test_logs_continue_from_an_offset(subject: Subject) -> None:
-    launched = await subject.provider.launch(_order())
+    launched = await subject.provider.launch(subject.order())
     piece = await subject.provider.logs(launched.handle, offset=0)
     after = await subject.provider.logs(launched.handle, offset=piece.next_offset)
     assert after.next_offset >= piece.next_offset >= len(piece.text.encode())
@@ -292,7 +335,7 @@ async def test_health_is_good(subject: Subject) -> None:
 async def test_a_wrong_key_is_told_from_an_absent_machine(subject: Subject) -> None:
     wrong = subject.with_wrong_key
     with pytest.raises(AuthFailed):
-        await wrong.launch(_order())
+        await wrong.launch(subject.order())
     with pytest.raises(AuthFailed):
         await wrong.find("job-0000000000000000-1")
     assert isinstance(await wrong.describe("job-0000000000000000-1"), Unknown)
@@ -305,7 +348,7 @@ async def test_a_provider_that_does_not_answer_is_unknown_and_never_gone(subject
     absent = subject.with_nobody_there
     assert isinstance(await absent.describe("job-0000000000000000-1"), Unknown)
     assert not (await absent.health()).is_usable
-    for call in (absent.launch(_order()), absent.find("x"), absent.list_machines(), absent.terminate("x")):
+    for call in (absent.launch(subject.order()), absent.find("x"), absent.list_machines(), absent.terminate("x")):
         with pytest.raises(UnknownOutcome):
             await call
 
