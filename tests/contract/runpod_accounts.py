@@ -2,7 +2,7 @@
 
 import asyncio
 import shlex
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -11,7 +11,8 @@ from typing import TypeVar
 
 import httpx
 from pydantic import SecretStr
-from tests.simulators.runpod.running import RunningRunpod, running_runpod
+from tests.simulators.runpod.rules import Window
+from tests.simulators.runpod.running import QUICK, RunningRunpod, running_runpod
 
 from stoker_deployer.providers.hub import Hub
 from stoker_deployer.providers.runpod import RunpodProvider, RunpodSettings, runpod_http_client
@@ -78,10 +79,11 @@ class RunpodAccounts:
 
 
 @contextmanager
-def running_accounts(folder: Path) -> Iterator[RunpodAccounts]:
-    """A simulator of RunPod, and a hub of the models in `folder`/models."""
+def running_accounts(folder: Path, *, quotas: Mapping[Window, int] | None = None) -> Iterator[RunpodAccounts]:
+    """A simulator of RunPod, with quotas of its own if need be, and a hub of the models in `folder`/models."""
     (folder / "models").mkdir(exist_ok=True)
-    with running_hub(folder / "models") as hub_url, running_runpod(folder / "runpod") as runpod:
+    rules = QUICK.model_copy(update={"quotas": dict(quotas)}) if quotas else QUICK
+    with running_hub(folder / "models") as hub_url, running_runpod(folder / "runpod", rules) as runpod:
         yield RunpodAccounts(runpod, hub_url)
 
 

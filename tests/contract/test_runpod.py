@@ -186,16 +186,20 @@ async def test_the_balance_is_known(accounts: RunpodAccounts, provider: RunpodPr
     assert health.balance_micro_usd > 0
 
 
-async def test_while_looks_are_used_up_an_end_is_still_taken(
-    accounts: RunpodAccounts, provider: RunpodProvider
-) -> None:
-    launched = await provider.launch(_order())
-    accounts.runpod.break_next("rate_limited", operation="list")
-    with pytest.raises(RateLimited):
-        await provider.list_machines()
-    assert isinstance(await provider.describe(launched.handle), Unknown)
-    await provider.terminate(launched.handle)
-    assert accounts.runpod.pod(launched.handle)["status"] == "TERMINATED"
+async def test_looks_end_before_runpod_must_refuse_them_and_an_end_is_still_taken(tmp_path: Path) -> None:
+    with running_accounts(tmp_path, quotas={"minute": 40}) as scarce:
+        opened = scarce.open()
+        provider = opened.provider()
+        launched = await provider.launch(_order())
+        with pytest.raises(RateLimited) as refused:
+            for _ in range(50):
+                await provider.list_machines()
+        assert refused.value.retry_after
+        assert isinstance(await provider.describe(launched.handle), Unknown)
+        await provider.terminate(launched.handle)
+        assert scarce.runpod.pod(launched.handle)["ended_by"]
+        assert 429 not in {call["status"] for call in scarce.runpod.calls()}
+        await opened.close()
 
 
 async def _is(provider: RunpodProvider, handle: str, kind: type[object]) -> bool:

@@ -1,7 +1,7 @@
 """A Hugging Face Hub that serves models of a folder, for planning (listing, config) and for loading (files).
 
-The folder holds `<organisation>/<name>/config.json` and so on. Quirks kept: a repository that does not exist is 401 with
-`X-Error-Code: RepoNotFound`; a gated one lists itself and refuses its files with `GatedRepo`; a listing counts the
+The folder holds `<organisation>/<name>/config.json` and so on. Quirks kept: a repository that does not exist is 401
+with `X-Error-Code: RepoNotFound`; a gated one lists itself and refuses its files with `GatedRepo`; a listing counts the
 weights' values; each file has an `ETag` and the commit it is of.
 """
 
@@ -30,9 +30,12 @@ def hub_application(folder: Path, *, gated: Collection[str] = ()) -> Starlette:
     """The hub over a folder; names in `gated` are those whose licence nobody has accepted."""
 
     async def list_model(request: Request) -> Response:
-        name = request.path_params["name"].partition("/revision/")[0]
+        name, is_tree, _ = request.path_params["name"].partition("/tree/")
+        name = name.partition("/revision/")[0]
         model = _model(folder, name)
-        return JSONResponse(_listing(name, model)) if model else _refused(401, "RepoNotFound")
+        if model is None:
+            return _refused(401, "RepoNotFound")
+        return JSONResponse(_tree(model) if is_tree else _listing(name, model))
 
     async def give_file(request: Request) -> Response:
         name, _, rest = request.path_params["path"].partition("/resolve/")
@@ -101,6 +104,14 @@ def _listing(name: str, model: Path) -> dict[str, Any]:
         "safetensors": {"parameters": {}, "total": sum(map(_values, weights))} if weights else None,
         "config": {"tokenizer_config": _json(model / "tokenizer_config.json")},
     }
+
+
+def _tree(model: Path) -> list[dict[str, Any]]:
+    files = sorted(file for file in model.rglob("*") if file.is_file())
+    return [
+        {"type": "file", "oid": COMMIT, "size": file.stat().st_size, "path": str(file.relative_to(model))}
+        for file in files
+    ]
 
 
 def _values(file: Path) -> int:

@@ -56,8 +56,10 @@ class HubUnreachable(TransientError):
 
     code = "hub_unreachable"
 
-    def __init__(self, provider: str, detail: str) -> None:
-        super().__init__(f"{provider}: {detail}", next_step="Try again, or give a path on the training machine.")
+    def __init__(
+        self, provider: str, detail: str, *, next_step: str = "Try again, or give a path on the training machine."
+    ) -> None:
+        super().__init__(f"{provider}: {detail}", next_step=next_step)
 
 
 class ProviderNotConfigured(UserError):

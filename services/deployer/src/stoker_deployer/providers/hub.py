@@ -89,7 +89,11 @@ class Hub:
         return body
 
     def _unreachable(self, why: str) -> HubUnreachable:
-        return HubUnreachable(self._provider, f"the Hugging Face Hub does not answer the deployer ({why})")
+        return HubUnreachable(
+            self._provider,
+            f"the Hugging Face Hub does not answer the deployer ({why})",
+            next_step="Try again, or check STOKER_DEPLOYER_HUB_URL.",
+        )
 
 
 def _has_chat_template(listing: Mapping[str, Any]) -> bool:
