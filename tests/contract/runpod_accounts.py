@@ -18,7 +18,9 @@ from stoker_deployer.providers.hub import Hub
 from stoker_deployer.providers.runpod import RunpodProvider, RunpodSettings, runpod_http_client
 from stoker_deployer.providers.runpod.logs import LogPatience
 from stoker_shared.clock import SystemClock
+from tests.contract.subject import Subject
 from tests.simulators.hub import running_hub
+from tests.support.ports import free_port
 
 T = TypeVar("T")
 
@@ -66,7 +68,6 @@ class RunpodAccounts:
 
     runpod: RunningRunpod
     hub_url: str
-    gpu_type: str = GPU_TYPE
 
     def open(self) -> OpenAccount:
         """Connections of the calling event loop."""
@@ -87,8 +88,30 @@ def running_accounts(folder: Path, *, quotas: Mapping[Window, int] | None = None
         yield RunpodAccounts(runpod, hub_url)
 
 
+@contextmanager
+def runpod_subjects(folder: Path, *, known_model: str) -> Iterator[Callable[[], Subject]]:
+    """Ways to make the subject of the contract; the model is in `folder`/models."""
+    with running_accounts(folder) as accounts:
+        yield lambda: _subject(accounts, known_model=known_model)
+
+
+def _subject(accounts: RunpodAccounts, *, known_model: str) -> Subject:
+    opened = accounts.open()
+    return Subject(
+        provider=opened.provider(),
+        with_wrong_key=opened.provider(key="rpa_NOTTHEKEYATALL"),
+        with_nobody_there=opened.provider(url=f"http://127.0.0.1:{free_port()}/v2"),
+        known_model=known_model,
+        end_work=accounts.end_work,
+        gpu_type=GPU_TYPE,
+        gpu_count=1,
+        tells_ends=False,
+        close=opened.close,
+    )
+
+
 async def eventually(
-    question: Callable[[], Awaitable[T]], *, raising: type[Exception] | tuple[()] = (), seconds: float = 90
+    question: Callable[[], Awaitable[T | None]], *, raising: type[Exception] | tuple[()] = (), seconds: float = 90
 ) -> T:
     """Ask until there is an answer that counts. The limit is there for what never comes."""
     async with asyncio.timeout(seconds):

@@ -9,10 +9,8 @@ import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import httpx
 import numpy as np
@@ -20,45 +18,22 @@ import pytest
 from pydantic import SecretStr
 from safetensors.numpy import save_file
 
-from stoker_deployer.providers import Alive, Exited, Gone, MachineOrder, MachineState, Provider, Unknown
+from stoker_deployer.providers import Alive, Exited, Gone, MachineState, Provider, Unknown
 from stoker_deployer.providers.errors import ModelNotFound
 from stoker_deployer.providers.local import LocalProvider
 from stoker_shared.clock import SystemClock
 from stoker_shared.errors import AuthFailed, NoCapacity, ProviderError, RateLimited, UnknownOutcome
 from stoker_shared.identifiers import new_identifier
 from stoker_shared.rpc.deployer import OffersQuery
+from tests.contract.subject import Subject, an_order
 from tests.simulators.hostile.cloud import Cloud
 from tests.simulators.hostile.provider import KNOWN_MODEL, HostileProvider
 from tests.simulators.running import RunningSimulator, running_simulator
 from tests.simulators.training_server import KEY
 from tests.support.ports import free_port
 
-if TYPE_CHECKING:
-    from tests.contract.runpod_accounts import RunpodAccounts
-
 TIMEOUT = timedelta(seconds=2)
 GONE_WITHIN_SECONDS = 40.0
-
-
-@dataclass
-class Subject:
-    """A provider under test, the same with a wrong key, and the same at an address where nobody listens."""
-
-    provider: Provider
-    with_wrong_key: Provider
-    with_nobody_there: Provider
-    known_model: str
-    end_work: Callable[[str], None]
-    """Makes what runs on a machine end, with an exit code other than 0 if there are any."""
-    gpu_type: str = "cpu"
-    gpu_count: int = 0
-    tells_ends: bool = True
-    """Whether the provider tells when, and with which exit code, a machine has ended. If not, it must not guess."""
-    close: Callable[[], Awaitable[None]] | None = None
-
-    def order(self, name: str | None = None, **environment: str) -> MachineOrder:
-        """An order of the smallest machine that this provider has."""
-        return replace(_order(name, **environment), gpu_type=self.gpu_type, gpu_count=self.gpu_count)
 
 
 def _local(url: str, key: str) -> LocalProvider:
@@ -148,26 +123,12 @@ def _hostile(_folder: Path) -> Iterator[Callable[[], Subject]]:
 
 @contextmanager
 def _runpod(folder: Path) -> Iterator[Callable[[], Subject]]:
-    from tests.contract.runpod_accounts import running_accounts
+    # Imported here: its simulator is a package of its own, which the others do not need.
+    from tests.contract.runpod_accounts import runpod_subjects
 
     _model_folder(folder / "models" / "tiny")
-    with running_accounts(folder) as accounts:
-        yield lambda: _runpod_subject(accounts)
-
-
-def _runpod_subject(accounts: "RunpodAccounts") -> Subject:
-    made = accounts.open()
-    return Subject(
-        provider=made.provider(),
-        with_wrong_key=made.provider(key="rpa_NOTTHEKEYATALL"),
-        with_nobody_there=made.provider(url=f"http://127.0.0.1:{free_port()}/v2"),
-        known_model="tiny",
-        end_work=accounts.end_work,
-        gpu_type=accounts.gpu_type,
-        gpu_count=1,
-        tells_ends=False,
-        close=made.close,
-    )
+    with runpod_subjects(folder, known_model="tiny") as make:
+        yield make
 
 
 SUBJECTS = {"local, simulated": _simulated, "local, real": _real, "hostile": _hostile, "runpod, simulated": _runpod}
@@ -190,15 +151,6 @@ async def subject(_make_subject: Callable[[], Subject]) -> AsyncIterator[Subject
         await provider.close()
     if made.close is not None:
         await made.close()
-
-
-def _order(name: str | None = None, **environment: str) -> MachineOrder:
-    return MachineOrder(
-        name=name or f"{new_identifier('job')}-1",
-        gpu_type="cpu",
-        gpu_count=0,
-        environment={"JOB_ID": "x", **environment},
-    )
 
 
 async def _until(question: Callable[[], Awaitable[MachineState]], wanted: type[MachineState]) -> MachineState:
@@ -354,7 +306,7 @@ async def test_a_provider_that_does_not_answer_is_unknown_and_never_gone(subject
 
 
 async def test_an_order_does_not_show_its_secrets() -> None:
-    assert "hidden" not in repr(_order(JOB_TOKEN="hidden"))
+    assert "hidden" not in repr(an_order(JOB_TOKEN="hidden"))
 
 
 FAULTS = {
@@ -378,7 +330,7 @@ def broken() -> Iterator[RunningSimulator]:
 async def test_a_failed_launch_is_told_apart_and_never_tried_twice(
     broken: RunningSimulator, kind: str, error: type[ProviderError]
 ) -> None:
-    provider, order = _local(broken.url, KEY), _order()
+    provider, order = _local(broken.url, KEY), an_order()
     broken.simulator.break_next("launch", kind)  # type: ignore[arg-type]
     with pytest.raises(error):
         await provider.launch(order)
@@ -390,7 +342,7 @@ async def test_a_failed_launch_is_told_apart_and_never_tried_twice(
 
 @pytest.mark.parametrize("kind", ["server_error", "hang", "rate_limited", "lose_answer"])
 async def test_a_failed_look_is_unknown(broken: RunningSimulator, kind: str) -> None:
-    provider, order = _local(broken.url, KEY), _order()
+    provider, order = _local(broken.url, KEY), an_order()
     await provider.launch(order)
     broken.simulator.break_next("describe", kind)  # type: ignore[arg-type]
     assert isinstance(await provider.describe(order.name), Unknown)
