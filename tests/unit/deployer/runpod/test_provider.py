@@ -367,7 +367,7 @@ async def test_a_bill_counts_when_it_has_stopped_to_grow() -> None:
         assert await here.provider.billed(HANDLE) is None
         _books(here, 0.1)
         assert await here.provider.billed(HANDLE) is None
-        here.clock.advance(timedelta(minutes=9))
+        here.clock.advance(timedelta(minutes=11))
         _books(here, 0.1, 0.023456)
         assert await here.provider.billed(HANDLE) is None
         here.clock.advance(timedelta(minutes=10))
