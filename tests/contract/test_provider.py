@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
@@ -19,13 +18,14 @@ import pytest
 from pydantic import SecretStr
 from safetensors.numpy import save_file
 
-from stoker_deployer.providers import Alive, Exited, Gone, MachineOrder, MachineState, Provider, Unknown
+from stoker_deployer.providers import Alive, Exited, Gone, MachineState, Provider, Unknown
 from stoker_deployer.providers.errors import ModelNotFound
 from stoker_deployer.providers.local import LocalProvider
 from stoker_shared.clock import SystemClock
 from stoker_shared.errors import AuthFailed, NoCapacity, ProviderError, RateLimited, UnknownOutcome
 from stoker_shared.identifiers import new_identifier
 from stoker_shared.rpc.deployer import OffersQuery
+from tests.contract.subject import Subject, an_order
 from tests.simulators.hostile.cloud import Cloud
 from tests.simulators.hostile.provider import KNOWN_MODEL, HostileProvider
 from tests.simulators.running import RunningSimulator, running_simulator
@@ -34,18 +34,6 @@ from tests.support.ports import free_port
 
 TIMEOUT = timedelta(seconds=2)
 GONE_WITHIN_SECONDS = 40.0
-
-
-@dataclass
-class Subject:
-    """A provider under test, the same with a wrong key, and the same at an address where nobody listens."""
-
-    provider: Provider
-    with_wrong_key: Provider
-    with_nobody_there: Provider
-    known_model: str
-    end_work: Callable[[str], None]
-    """Makes what runs on a machine end with an exit code other than 0."""
 
 
 def _local(url: str, key: str) -> LocalProvider:
@@ -133,7 +121,17 @@ def _hostile(_folder: Path) -> Iterator[Callable[[], Subject]]:
     )
 
 
-SUBJECTS = {"local, simulated": _simulated, "local, real": _real, "hostile": _hostile}
+@contextmanager
+def _runpod(folder: Path) -> Iterator[Callable[[], Subject]]:
+    # Imported here: its simulator is a package of its own, which the others do not need.
+    from tests.contract.runpod_accounts import runpod_subjects
+
+    _model_folder(folder / "models" / "tiny")
+    with runpod_subjects(folder, known_model="tiny") as make:
+        yield make
+
+
+SUBJECTS = {"local, simulated": _simulated, "local, real": _real, "hostile": _hostile, "runpod, simulated": _runpod}
 
 
 @pytest.fixture(scope="module", params=list(SUBJECTS), ids=list(SUBJECTS))
@@ -151,15 +149,8 @@ async def subject(_make_subject: Callable[[], Subject]) -> AsyncIterator[Subject
     yield made
     for provider in (made.provider, made.with_wrong_key, made.with_nobody_there):
         await provider.close()
-
-
-def _order(name: str | None = None, **environment: str) -> MachineOrder:
-    return MachineOrder(
-        name=name or f"{new_identifier('job')}-1",
-        gpu_type="cpu",
-        gpu_count=0,
-        environment={"JOB_ID": "x", **environment},
-    )
+    if made.close is not None:
+        await made.close()
 
 
 async def _until(question: Callable[[], Awaitable[MachineState]], wanted: type[MachineState]) -> MachineState:
@@ -199,7 +190,7 @@ async def test_an_unknown_model_is_not_found(subject: Subject) -> None:
 
 
 async def test_a_launched_machine_is_found_by_its_name_and_described_by_its_handle(subject: Subject) -> None:
-    order = _order()
+    order = subject.order()
     launched = await subject.provider.launch(order)
     assert launched.name == order.name
     assert [found.handle for found in await subject.provider.find(order.name)] == [launched.handle]
@@ -209,7 +200,7 @@ async def test_a_launched_machine_is_found_by_its_name_and_described_by_its_hand
 
 
 async def test_launching_a_name_again_makes_no_second_machine(subject: Subject) -> None:
-    order = _order()
+    order = subject.order()
     first = await subject.provider.launch(order)
     try:
         second = await subject.provider.launch(order)
@@ -221,15 +212,15 @@ async def test_launching_a_name_again_makes_no_second_machine(subject: Subject) 
 
 
 async def test_a_name_taken_with_other_content_is_a_reason_to_look(subject: Subject) -> None:
-    order = _order(JOB_TOKEN="one")
+    order = subject.order(JOB_TOKEN="one")
     launched = await subject.provider.launch(order)
     with pytest.raises(UnknownOutcome):
-        await subject.provider.launch(_order(order.name, JOB_TOKEN="another"))
+        await subject.provider.launch(subject.order(order.name, JOB_TOKEN="another"))
     await subject.provider.terminate(launched.handle)
 
 
 async def test_a_terminated_machine_is_gone_in_the_end_and_can_be_terminated_again(subject: Subject) -> None:
-    launched = await subject.provider.launch(_order())
+    launched = await subject.provider.launch(subject.order())
     await subject.provider.terminate(launched.handle)
     await subject.provider.terminate(launched.handle)
     gone = await _until(lambda: subject.provider.describe(launched.handle), Gone)
@@ -238,14 +229,17 @@ async def test_a_terminated_machine_is_gone_in_the_end_and_can_be_terminated_aga
 
 
 async def test_the_end_of_a_machine_that_ran_is_dated(subject: Subject) -> None:
-    launched = await subject.provider.launch(_order())
+    launched = await subject.provider.launch(subject.order())
     await _until(lambda: _started(subject.provider, launched.handle), Alive)
     await subject.provider.terminate(launched.handle)
     gone = await _until(lambda: subject.provider.describe(launched.handle), Gone)
     assert isinstance(gone, Gone)
-    assert gone.started_at is not None
-    assert gone.ended_at is not None
-    assert gone.ended_at >= gone.started_at
+    if subject.tells_ends:
+        assert gone.started_at is not None
+        assert gone.ended_at is not None
+        assert gone.ended_at >= gone.started_at
+    else:
+        assert gone.ended_at is None
 
 
 async def _started(provider: Provider, handle: str) -> MachineState:
@@ -255,12 +249,13 @@ async def _started(provider: Provider, handle: str) -> MachineState:
 
 
 async def test_a_machine_whose_work_has_ended_says_so_and_can_be_terminated(subject: Subject) -> None:
-    launched = await subject.provider.launch(_order())
+    launched = await subject.provider.launch(subject.order())
     subject.end_work(launched.handle)
     exited = await _until(lambda: subject.provider.describe(launched.handle), Exited)
     assert isinstance(exited, Exited)
-    assert exited.exit_code not in (None, 0)
-    assert exited.ended_at is not None
+    assert (exited.exit_code is None) != subject.tells_ends
+    assert exited.exit_code != 0
+    assert (exited.ended_at is None) != subject.tells_ends
     await subject.provider.terminate(launched.handle)
     await _until(lambda: subject.provider.describe(launched.handle), Gone)
 
@@ -273,7 +268,7 @@ async def test_an_unknown_machine_is_gone_and_terminating_it_is_no_error(subject
 
 
 async def test_logs_continue_from_an_offset(subject: Subject) -> None:
-    launched = await subject.provider.launch(_order())
+    launched = await subject.provider.launch(subject.order())
     piece = await subject.provider.logs(launched.handle, offset=0)
     after = await subject.provider.logs(launched.handle, offset=piece.next_offset)
     assert after.next_offset >= piece.next_offset >= len(piece.text.encode())
@@ -292,7 +287,7 @@ async def test_health_is_good(subject: Subject) -> None:
 async def test_a_wrong_key_is_told_from_an_absent_machine(subject: Subject) -> None:
     wrong = subject.with_wrong_key
     with pytest.raises(AuthFailed):
-        await wrong.launch(_order())
+        await wrong.launch(subject.order())
     with pytest.raises(AuthFailed):
         await wrong.find("job-0000000000000000-1")
     assert isinstance(await wrong.describe("job-0000000000000000-1"), Unknown)
@@ -305,13 +300,13 @@ async def test_a_provider_that_does_not_answer_is_unknown_and_never_gone(subject
     absent = subject.with_nobody_there
     assert isinstance(await absent.describe("job-0000000000000000-1"), Unknown)
     assert not (await absent.health()).is_usable
-    for call in (absent.launch(_order()), absent.find("x"), absent.list_machines(), absent.terminate("x")):
+    for call in (absent.launch(subject.order()), absent.find("x"), absent.list_machines(), absent.terminate("x")):
         with pytest.raises(UnknownOutcome):
             await call
 
 
 async def test_an_order_does_not_show_its_secrets() -> None:
-    assert "hidden" not in repr(_order(JOB_TOKEN="hidden"))
+    assert "hidden" not in repr(an_order(JOB_TOKEN="hidden"))
 
 
 FAULTS = {
@@ -335,7 +330,7 @@ def broken() -> Iterator[RunningSimulator]:
 async def test_a_failed_launch_is_told_apart_and_never_tried_twice(
     broken: RunningSimulator, kind: str, error: type[ProviderError]
 ) -> None:
-    provider, order = _local(broken.url, KEY), _order()
+    provider, order = _local(broken.url, KEY), an_order()
     broken.simulator.break_next("launch", kind)  # type: ignore[arg-type]
     with pytest.raises(error):
         await provider.launch(order)
@@ -347,7 +342,7 @@ async def test_a_failed_launch_is_told_apart_and_never_tried_twice(
 
 @pytest.mark.parametrize("kind", ["server_error", "hang", "rate_limited", "lose_answer"])
 async def test_a_failed_look_is_unknown(broken: RunningSimulator, kind: str) -> None:
-    provider, order = _local(broken.url, KEY), _order()
+    provider, order = _local(broken.url, KEY), an_order()
     await provider.launch(order)
     broken.simulator.break_next("describe", kind)  # type: ignore[arg-type]
     assert isinstance(await provider.describe(order.name), Unknown)

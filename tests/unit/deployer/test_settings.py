@@ -83,3 +83,41 @@ def test_the_policy_is_taken_from_the_settings() -> None:
 
 def test_the_key_is_not_shown() -> None:
     assert "hidden" not in repr(_read())
+
+
+def test_what_is_set_of_runpod_reaches_it() -> None:
+    runpod = _read(
+        RUNPOD_URL="http://127.0.0.1:9/v2",
+        RUNPOD_CLOUDS='["community"]',
+        RUNPOD_DATA_CENTRES='["EU-RO-1", "EU-CZ-1"]',
+        RUNPOD_MIN_CUDA="13.0",
+        RUNPOD_BILL_SETTLES_AFTER="2",
+    ).runpod()
+    assert (runpod.url, runpod.clouds) == ("http://127.0.0.1:9/v2", ("community",))
+    assert runpod.data_centres == ("EU-RO-1", "EU-CZ-1")
+    assert (runpod.min_cuda, runpod.bill_settles_after) == ("13.0", timedelta(seconds=2))
+
+
+def test_a_launch_at_runpod_ends_before_the_lease_of_a_silent_claim() -> None:
+    assert _read(LEASE="30").runpod().launch_timeout == timedelta(seconds=20)
+    assert _read(LEASE="300").runpod().launch_timeout == timedelta(seconds=60)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("RUNPOD_URL", "api.runpod.io"),
+        ("RUNPOD_CLOUDS", '["spot"]'),
+        ("RUNPOD_CLOUDS", "[]"),
+        ("RUNPOD_MIN_CUDA", "newest"),
+        ("RUNPOD_VOLUME_GB", "5"),
+    ],
+)
+def test_what_is_absurd_of_runpod_stops_the_start_with_its_name(name: str, value: str) -> None:
+    with pytest.raises(ConfigurationInvalid) as refused:
+        _read(**{name: value})
+    assert f"STOKER_DEPLOYER_{name}" in str(refused.value)
+
+
+def test_a_key_for_runpod_is_not_shown() -> None:
+    assert "rpa_hidden" not in repr(_read(RUNPOD_API_KEY="rpa_hidden"))

@@ -93,7 +93,7 @@ def ranked_offer_table(offers: Sequence[RankedOffer]) -> Table:
             show_bytes(ranked.capacity_bytes),
             show_bytes(ranked.needed_bytes),
             ranked.fit.replace("_", " "),
-            _yes(ranked.offer.is_available),
+            _free(ranked.offer),
         )
     return made
 
@@ -103,7 +103,7 @@ def offer_table(offers: Iterable[Offer]) -> Table:
     made = table("provider", "GPU", "place", ">per hour", ">memory", "free")
     for offer in offers:
         memory = show_bytes(offer.vram_bytes if offer.gpu_count else offer.memory_bytes)
-        made.add_row(*_offer_cells(offer), memory, _yes(offer.is_available))
+        made.add_row(*_offer_cells(offer), memory, _free(offer))
     return made
 
 
@@ -147,6 +147,11 @@ def _moment(moment: datetime | None) -> str:
 
 def _yes(value: bool) -> str:  # noqa: FBT001 - a word for a flag
     return "yes" if value else "no"
+
+
+def _free(offer: Offer) -> str:
+    # "low stock" is worth knowing: it may be gone when the job begins.
+    return f"yes, {offer.stock} stock" if offer.is_available and offer.stock else _yes(offer.is_available)
 
 
 def _short(text: str, length: int) -> str:

@@ -8,6 +8,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, field_va
 from pydantic_settings import SettingsConfigDict
 
 from stoker_deployer.jobs.policy import Policy
+from stoker_deployer.providers.hub import HUB_URL
+from stoker_deployer.providers.runpod import settings as runpod
 from stoker_deployer.queue.line import Limits
 from stoker_shared.settings import ServiceSettings
 
@@ -39,6 +41,22 @@ class DeployerSettings(ServiceSettings):
     local_api_key: SecretStr | None = None
     local_timeout: Duration = timedelta(seconds=5)
     local_launch_timeout: Duration = timedelta(seconds=10)
+
+    runpod_api_key: SecretStr | None = Field(default=None, description="For owners without a key of their own")
+    runpod_url: str = Field(default=runpod.URL, pattern=r"^https?://", description="With the version at its end")
+    runpod_graphql_url: str = Field(default=runpod.GRAPHQL_URL, pattern=r"^https?://", description="For the balance")
+    runpod_image: str = Field(default=runpod.IMAGE, min_length=1, description="Of pods whose launch names none")
+    runpod_min_cuda: str | None = Field(default=runpod.MIN_CUDA, pattern=r"^\d+\.\d+$", description="Of that image")
+    runpod_disk_gb: int = Field(default=40, ge=5, description="What a restart of the container wipes")
+    runpod_volume_gb: int = Field(default=40, ge=10, description="/workspace, of launches that name no size")
+    runpod_clouds: list[runpod.Cloud] = Field(default=["secure", "community"], min_length=1)
+    runpod_data_centres: list[str] = Field(default_factory=list, description="Anywhere if empty")
+    runpod_timeout: Duration = timedelta(seconds=30)
+    runpod_launch_timeout: Duration = Field(
+        default=timedelta(seconds=60), description="Never more than two thirds of LEASE, whatever is set"
+    )
+    runpod_bill_settles_after: Duration = timedelta(minutes=10)
+    hub_url: str = Field(default=HUB_URL, pattern=r"^https?://", description="Where clouds' machines get models")
 
     max_active_jobs: int = Field(default=64, ge=1, description="Attempts with a machine at once, of everybody")
     max_active_per_user: int | None = Field(default=None, ge=1)
@@ -95,7 +113,7 @@ class DeployerSettings(ServiceSettings):
             raise ValueError("LEASE must be at least one and a half times LOCAL_LAUNCH_TIMEOUT")
         return self
 
-    @field_validator("max_active_per_provider", mode="before")
+    @field_validator("max_active_per_provider", "runpod_clouds", "runpod_data_centres", mode="before")
     @classmethod
     def _from_json(cls, value: object) -> object:
         return json.loads(value) if isinstance(value, str) else value
@@ -107,6 +125,23 @@ class DeployerSettings(ServiceSettings):
             per_user=self.max_active_per_user,
             per_project=self.max_active_per_project,
             per_provider=self.max_active_per_provider,
+        )
+
+    def runpod(self) -> runpod.RunpodSettings:
+        """What every account at RunPod shares."""
+        return runpod.RunpodSettings(
+            url=self.runpod_url,
+            graphql_url=self.runpod_graphql_url,
+            image=self.runpod_image,
+            min_cuda=self.runpod_min_cuda,
+            disk_gb=self.runpod_disk_gb,
+            volume_gb=self.runpod_volume_gb,
+            clouds=tuple(self.runpod_clouds),
+            data_centres=tuple(self.runpod_data_centres),
+            timeout=self.runpod_timeout,
+            # A launch must end before the lease of a silent claim does.
+            launch_timeout=min(self.runpod_launch_timeout, self.lease / 1.5),
+            bill_settles_after=self.runpod_bill_settles_after,
         )
 
     def policy(self) -> Policy:

@@ -13,16 +13,23 @@ from stoker_shared.rpc.contract import Rpc
 SERVICE = "deployer"
 
 
+StockLevel = Literal["none", "low", "medium", "high"]
+
+
 class OffersQuery(Message):
-    """Ask what can be rented now; None means any."""
+    """Ask what can be rented now; None means any. `volume_size_gb` is priced in where disks cost."""
 
     provider: str | None = None
     gpu_type: str | None = None
     gpu_count: int | None = None
+    volume_size_gb: int | None = None
 
 
 class Offer(Message):
-    """One machine type at one provider and place, now. `vram_bytes` is per GPU, None for a machine without GPU."""
+    """One machine type at one provider and place, now. `vram_bytes` is per GPU, None for a machine without GPU.
+
+    `stock` is how many there are by the provider's word, None if it does not tell; `data_centres` those that have one.
+    """
 
     provider: str
     gpu_type: str
@@ -32,6 +39,8 @@ class Offer(Message):
     memory_bytes: int | None = None
     price_micro_usd_per_hour: NonNegativeMicroUsd
     is_available: bool = True
+    stock: StockLevel | None = None
+    data_centres: list[str] = Field(default_factory=list)
 
 
 class ProviderFault(Message):
@@ -87,12 +96,13 @@ class UnknownMachine(Message):
 
 
 class ProviderHealth(Message):
-    """One configured provider."""
+    """One configured provider. `balance_micro_usd` is what is left in its account, None if it does not tell."""
 
     provider: str
     is_usable: bool
     detail: str = ""
     next_step: str = ""
+    balance_micro_usd: int | None = None
     unknown_machines: list[UnknownMachine] = Field(default_factory=list)
 
 

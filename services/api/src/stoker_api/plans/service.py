@@ -77,7 +77,12 @@ class PlanService:
         facts = await self._gatherer.gather(
             DescribeDataset(owner=owner, dataset_version_id=wanted.dataset_version_id),
             model=InspectModel(provider=wanted.provider, name_or_path=recipe.model.name_or_path),
-            offers=OffersQuery(provider=wanted.provider, gpu_type=wanted.gpu_type, gpu_count=wanted.gpu_count),
+            offers=OffersQuery(
+                provider=wanted.provider,
+                gpu_type=wanted.gpu_type,
+                gpu_count=wanted.gpu_count,
+                volume_size_gb=wanted.volume_size_gb,
+            ),
             max_length=recipe.batch.max_length,
         )
         situation = judge(wanted, recipe=recipe, facts=facts, policy=self._policy)

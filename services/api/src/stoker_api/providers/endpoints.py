@@ -24,6 +24,8 @@ async def list_offers(
     provider: str | None = None,
     gpu_type: str | None = None,
     gpu_count: Annotated[int | None, Query(ge=0, le=64)] = None,
+    volume_size_gb: Annotated[int | None, Query(ge=1, le=65_536)] = None,
 ) -> OfferList:
     """What can be rented now, cheapest first. `faults` names providers that could not be asked."""
-    return await parts.rpc.ask(OFFERS, OffersQuery(provider=provider, gpu_type=gpu_type, gpu_count=gpu_count))
+    query = OffersQuery(provider=provider, gpu_type=gpu_type, gpu_count=gpu_count, volume_size_gb=volume_size_gb)
+    return await parts.rpc.ask(OFFERS, query)

@@ -100,7 +100,7 @@ class Launcher:
             return Wait(error.retry_after or view.policy.failed_check_max, error.detail, has_failed=True)
         except ProviderError as error:
             logger.warning("launch not confirmed", machine=order.name, code=error.code, reason=error.detail)
-            if reason := REFUSALS.get(type(error)):
+            if reason := next((reason for kind, reason in REFUSALS.items() if isinstance(error, kind)), None):
                 # An earlier order of this attempt may have made one: then it is looked for.
                 return BeginTermination(
                     reason, error.detail, has_no_machine=view.is_fresh_intent, refused_at=self._clock.now()

@@ -123,8 +123,12 @@ def _machine_exited(view: View) -> Step | None:
         view,
         since=view.attempt.exited_since,
         grace=view.policy.exit_report_grace,
-        end=BeginTermination(EndReason.TRAINER_DIED, f"Exit code {machine.exit_code}, and no report of the trainer."),
+        end=BeginTermination(EndReason.TRAINER_DIED, f"{_exit_of(machine)}, and no report of the trainer."),
     )
+
+
+def _exit_of(machine: Exited) -> str:
+    return "The machine has ended" if machine.exit_code is None else f"Exit code {machine.exit_code}"
 
 
 def _ended_silently(view: View, *, since: datetime, grace: timedelta, end: BeginTermination) -> Step:

@@ -20,10 +20,14 @@ class AliveKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Alive:
-    """The machine exists and will run, or runs. `started_at` is when it began to cost, None before that."""
+    """The machine exists and will run, or runs. `started_at` is when it began to cost, None before that.
+
+    `note` is something odd that the provider has seen, for people.
+    """
 
     kind: AliveKind
     started_at: datetime | None = None
+    note: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)

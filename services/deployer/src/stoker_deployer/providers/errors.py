@@ -17,6 +17,34 @@ class ModelNotFound(UserError):
         )
 
 
+class ModelGated(UserError):
+    """A base model is there, but only for those who have accepted its licence."""
+
+    code = "model_gated"
+    status = 403
+    title = "Model is gated"
+
+    def __init__(self, provider: str, name: str) -> None:
+        super().__init__(
+            f"The model {name!r} is gated: the machines of {provider} cannot load it without a token.",
+            next_step="Accept its licence on the Hugging Face Hub, then: stoker secrets set huggingface.",
+        )
+
+
+class ModelUnusable(UserError):
+    """A base model is there, but not in a form that can be planned for."""
+
+    code = "model_unusable"
+    status = 422
+    title = "Model cannot be used"
+
+    def __init__(self, provider: str, name: str, why: str) -> None:
+        super().__init__(
+            f"The machines of {provider} cannot use the model {name!r}: {why}.",
+            next_step="Choose a model with config.json and *.safetensors.",
+        )
+
+
 class NotBilled(ProviderError):
     """The provider keeps no bill of a machine: what was counted from price and time is final."""
 
@@ -28,8 +56,10 @@ class HubUnreachable(TransientError):
 
     code = "hub_unreachable"
 
-    def __init__(self, provider: str, detail: str) -> None:
-        super().__init__(f"{provider}: {detail}", next_step="Try again, or give a path on the training machine.")
+    def __init__(
+        self, provider: str, detail: str, *, next_step: str = "Try again, or give a path on the training machine."
+    ) -> None:
+        super().__init__(f"{provider}: {detail}", next_step=next_step)
 
 
 class ProviderNotConfigured(UserError):

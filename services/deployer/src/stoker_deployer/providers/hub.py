@@ -1,0 +1,111 @@
+"""What the Hugging Face Hub says of a base model: the machines of clouds load models from there."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import httpx
+
+from stoker_deployer.providers.errors import HubUnreachable, ModelGated, ModelNotFound, ModelUnusable
+from stoker_shared.rpc.deployer import ModelFacts
+
+HUB_URL = "https://huggingface.co"
+
+_REPOSITORY = re.compile(r"^[A-Za-z0-9][\w.-]*(?:/[A-Za-z0-9][\w.-]*)?$")
+_TIMEOUT = httpx.Timeout(10.0)
+_GATED = "GatedRepo"
+_SIZES: dict[str, tuple[str, ...]] = {
+    "hidden_size": ("hidden_size", "n_embd", "d_model"),
+    "layers": ("num_hidden_layers", "n_layer", "num_layers"),
+    "attention_heads": ("num_attention_heads", "n_head", "num_heads"),
+    "key_value_heads": ("num_key_value_heads", "num_attention_heads", "n_head"),
+    "intermediate_size": ("intermediate_size", "n_inner", "ffn_dim"),
+    "vocabulary": ("vocab_size",),
+    "max_position": ("max_position_embeddings", "n_positions"),
+}
+"""Our names and those of the architectures, in order of preference; 0 when none is there."""
+
+
+class Hub:
+    """Reads a model's listing and its config.json; never its weights. `provider` is who asks, for the errors."""
+
+    def __init__(self, http: httpx.AsyncClient, *, provider: str, url: str = HUB_URL) -> None:
+        self._http = http
+        self._provider = provider
+        self._url = url.rstrip("/")
+
+    async def inspect(self, name: str) -> ModelFacts:
+        """Facts about a model.
+
+        Raises:
+            ModelNotFound: the hub has none of this name; a path is none that a rented machine could have.
+            ModelGated: its licence must be accepted first.
+            ModelUnusable: it is there, without a config or weights that can be counted.
+            HubUnreachable: the hub does not answer the deployer.
+        """
+        if not _REPOSITORY.match(name):
+            raise ModelNotFound(self._provider, name)
+        listing = await self._json(f"/api/models/{name}", name, params={"blobs": "true"})
+        config = await self._json(f"/{name}/resolve/main/config.json", name)
+        weights = [
+            file for file in _dicts(listing.get("siblings")) if str(file.get("rfilename")).endswith(".safetensors")
+        ]
+        tensors = listing.get("safetensors")
+        parameters = tensors.get("total") if isinstance(tensors, Mapping) else None
+        if not isinstance(parameters, int) or not weights:
+            raise ModelUnusable(self._provider, name, "it has no safetensors on the Hugging Face Hub")
+        text = config.get("text_config") or config  # multimodal models nest it
+        architectures = config.get("architectures") or [config.get("model_type", "unknown")]
+        return ModelFacts(
+            name_or_path=name,
+            architecture=str(architectures[0]),
+            parameters=parameters,
+            weights_bytes=sum(int(file.get("size") or 0) for file in weights),
+            has_chat_template=_has_chat_template(listing),
+            **{ours: _first_number(text, theirs) for ours, theirs in _SIZES.items()},
+        )
+
+    async def _json(self, path: str, name: str, *, params: dict[str, str] | None = None) -> dict[str, Any]:
+        try:
+            # The hub sends on to where its files are; nothing secret goes along.
+            response = await self._http.get(
+                f"{self._url}{path}", params=params, timeout=_TIMEOUT, follow_redirects=True
+            )
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise self._unreachable(type(error).__name__) from error
+        if response.status_code in (401, 403) and response.headers.get("X-Error-Code") == _GATED:
+            raise ModelGated(self._provider, name)
+        # To those who are not signed in the hub calls what does not exist 401.
+        if response.status_code in (401, 404):
+            raise ModelNotFound(self._provider, name)
+        if not response.is_success:
+            raise self._unreachable(f"status {response.status_code}")
+        try:
+            body = response.json()
+        except ValueError as error:
+            raise self._unreachable("an answer that is no JSON") from error
+        if not isinstance(body, dict):
+            raise ModelUnusable(self._provider, name, f"{path} is not a JSON object")
+        return body
+
+    def _unreachable(self, why: str) -> HubUnreachable:
+        return HubUnreachable(
+            self._provider,
+            f"the Hugging Face Hub does not answer the deployer ({why})",
+            next_step="Try again, or check STOKER_DEPLOYER_HUB_URL.",
+        )
+
+
+def _has_chat_template(listing: Mapping[str, Any]) -> bool:
+    config = listing.get("config")
+    tokenizer = config.get("tokenizer_config") if isinstance(config, Mapping) else None
+    in_config = isinstance(tokenizer, Mapping) and "chat_template" in tokenizer
+    return in_config or any(file.get("rfilename") == "chat_template.jinja" for file in _dicts(listing.get("siblings")))
+
+
+def _dicts(listed: Any) -> list[Mapping[str, Any]]:
+    return [item for item in listed if isinstance(item, Mapping)] if isinstance(listed, list) else []
+
+
+def _first_number(config: Mapping[str, Any], names: tuple[str, ...]) -> int:
+    return next((config[name] for name in names if isinstance(config.get(name), int)), 0)

@@ -1,0 +1,62 @@
+"""What the deployer reads of a model on the hub is what the hub's own client, and so a pod, finds there."""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from stoker_deployer.providers.errors import ModelGated, ModelNotFound
+from stoker_deployer.providers.hub import Hub
+from tests.simulators.hub import running_hub
+
+_AS_A_POD = """
+import json, os, sys
+from huggingface_hub import HfApi, snapshot_download
+folder = snapshot_download(sys.argv[1])
+values = HfApi().get_safetensors_metadata(sys.argv[1]).parameter_count
+print(json.dumps({"parameters": sum(values.values()), "config": json.load(open(f"{folder}/config.json"))}))
+"""
+
+
+def _model(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    sizes = {"hidden_size": 4, "num_hidden_layers": 2, "num_attention_heads": 2, "vocab_size": 8}
+    (folder / "config.json").write_text(json.dumps({"architectures": ["LlamaForCausalLM"], **sizes}))
+    save_file({"weight": np.zeros((8, 4), dtype=np.float32)}, folder / "model.safetensors")
+
+
+async def test_deployer_and_pod_see_the_same_model(tmp_path: Path) -> None:
+    _model(tmp_path / "models" / "org" / "tiny")
+    with running_hub(tmp_path / "models") as url:
+        async with httpx.AsyncClient(trust_env=False) as http:
+            facts = await Hub(http, provider="runpod", url=url).inspect("org/tiny")
+        surroundings = {**os.environ, "HF_ENDPOINT": url, "HF_HOME": str(tmp_path / "home"), "NO_PROXY": "127.0.0.1"}
+        done = await asyncio.to_thread(
+            subprocess.run,
+            [sys.executable, "-c", _AS_A_POD, "org/tiny"],
+            env=surroundings,
+            capture_output=True,
+            check=True,
+            timeout=120,
+        )
+    seen = json.loads(done.stdout)
+    assert facts.parameters == seen["parameters"] == 32
+    assert (facts.layers, facts.vocabulary) == (seen["config"]["num_hidden_layers"], seen["config"]["vocab_size"])
+
+
+async def test_a_gated_and_an_unknown_model_are_told_apart(tmp_path: Path) -> None:
+    _model(tmp_path / "models" / "org" / "gated")
+    with running_hub(tmp_path / "models", gated=["org/gated"]) as url:
+        async with httpx.AsyncClient(trust_env=False) as http:
+            hub = Hub(http, provider="runpod", url=url)
+            with pytest.raises(ModelGated):
+                await hub.inspect("org/gated")
+            with pytest.raises(ModelNotFound):
+                await hub.inspect("org/none")

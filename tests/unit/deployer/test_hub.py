@@ -1,0 +1,115 @@
+"""What the Hugging Face Hub says of a base model."""
+
+from typing import Any
+
+import httpx
+import pytest
+import respx
+
+from stoker_deployer.providers.errors import HubUnreachable, ModelGated, ModelNotFound, ModelUnusable
+from stoker_deployer.providers.hub import Hub
+from stoker_shared.errors import TransientError
+
+NAME = "Qwen/Qwen2.5-0.5B-Instruct"
+LISTING = f"https://hub.test/api/models/{NAME}"
+CONFIG = f"https://hub.test/{NAME}/resolve/main/config.json"
+
+
+def _listing(**changes: Any) -> dict[str, Any]:
+    return {
+        "id": NAME,
+        "safetensors": {"parameters": {"BF16": 494_032_768}, "total": 494_032_768},
+        "siblings": [
+            {"rfilename": "config.json", "size": 659},
+            {"rfilename": "model.safetensors", "size": 988_097_824},
+        ],
+        "config": {"architectures": ["Qwen2ForCausalLM"], "tokenizer_config": {"chat_template": "{{ x }}"}},
+        **changes,
+    }
+
+
+QWEN = {
+    "architectures": ["Qwen2ForCausalLM"],
+    "hidden_size": 896,
+    "num_hidden_layers": 24,
+    "num_attention_heads": 14,
+    "num_key_value_heads": 2,
+    "intermediate_size": 4864,
+    "vocab_size": 151_936,
+    "max_position_embeddings": 32_768,
+}
+
+
+async def _inspected(routes: respx.MockRouter, name: str = NAME) -> Any:
+    async with httpx.AsyncClient() as http:
+        return await Hub(http, provider="runpod", url="https://hub.test/").inspect(name)
+
+
+@respx.mock
+async def test_a_model_is_described_from_listing_and_config() -> None:
+    respx.get(LISTING, params={"blobs": "true"}).respond(json=_listing())
+    respx.get(CONFIG).respond(307, headers={"Location": "/api/resolve-cache/config.json"})
+    respx.get("https://hub.test/api/resolve-cache/config.json").respond(json=QWEN)
+    facts = await _inspected(respx.mock)
+    assert (facts.parameters, facts.layers, facts.hidden_size) == (494_032_768, 24, 896)
+    assert (facts.key_value_heads, facts.vocabulary, facts.max_position) == (2, 151_936, 32_768)
+    assert (facts.weights_bytes, facts.has_chat_template) == (988_097_824, True)
+
+
+@respx.mock
+async def test_a_nested_config_and_a_template_in_a_file_are_found() -> None:
+    siblings = [*_listing()["siblings"], {"rfilename": "chat_template.jinja", "size": 5}]
+    respx.get(url__startswith=LISTING).respond(json=_listing(config={}, siblings=siblings))
+    respx.get(CONFIG).respond(json={"model_type": "gemma", "text_config": {"hidden_size": 1152}})
+    facts = await _inspected(respx.mock)
+    assert (facts.architecture, facts.hidden_size, facts.has_chat_template) == ("gemma", 1152, True)
+
+
+@pytest.mark.parametrize("name", ["/workspace/model", "./model", "../model", "a/b/c", "", "org/..", "a?x=y/b"])
+@respx.mock
+async def test_a_path_is_nothing_that_a_rented_machine_has(name: str) -> None:
+    with pytest.raises(ModelNotFound):
+        await _inspected(respx.mock, name)
+
+
+@pytest.mark.parametrize("status", [401, 404])
+@respx.mock
+async def test_a_model_that_the_hub_does_not_know_is_not_found(status: int) -> None:
+    respx.get(url__startswith=LISTING).respond(status, headers={"X-Error-Code": "RepoNotFound"})
+    with pytest.raises(ModelNotFound):
+        await _inspected(respx.mock)
+
+
+@pytest.mark.parametrize("status", [401, 403])
+@respx.mock
+async def test_a_gated_model_is_told_from_one_that_is_not_there(status: int) -> None:
+    respx.get(url__startswith=LISTING).respond(json=_listing())
+    respx.get(CONFIG).respond(status, headers={"X-Error-Code": "GatedRepo"})
+    with pytest.raises(ModelGated):
+        await _inspected(respx.mock)
+
+
+@pytest.mark.parametrize(
+    "listing",
+    [_listing(safetensors=None), _listing(siblings=[]), ["no object"]],
+    ids=["no weights", "no files", "list"],
+)
+@respx.mock
+async def test_a_model_that_cannot_be_planned_for_says_why(listing: Any) -> None:
+    respx.get(url__startswith=LISTING).respond(json=listing)
+    respx.get(CONFIG).respond(json=QWEN)
+    with pytest.raises(ModelUnusable):
+        await _inspected(respx.mock)
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [httpx.ConnectError("x"), httpx.ReadTimeout("x"), httpx.Response(503), httpx.Response(200, text="<html>")],
+    ids=["nobody", "slow", "503", "no JSON"],
+)
+@respx.mock
+async def test_a_hub_that_does_not_answer_is_asked_again_later(failure: Any) -> None:
+    respx.get(url__startswith=LISTING).mock(side_effect=[failure])
+    with pytest.raises(HubUnreachable) as away:
+        await _inspected(respx.mock)
+    assert isinstance(away.value, TransientError)
