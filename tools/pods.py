@@ -40,9 +40,13 @@ def lock() -> tuple[str, set[str]]:
     project = tomllib.loads((ROOT / "trainer/pyproject.toml").read_text())["project"]
     needed, missing = closure([Requirement(line) for line in project["dependencies"]], leaving_out=frozenset())
     lines = (ROOT / "requirements.lock").read_text().splitlines()
-    pinned = {canonicalize_name(line.partition("==")[0]): line.split("#")[0].strip() for line in lines if "==" in line}
-    missing |= needed.keys() - pinned.keys()
-    return HEADER + "".join(f"{pinned[name]}\n" for name in sorted(needed.keys() & pinned.keys())), missing
+    pinned: dict[str, str] = {
+        canonicalize_name(line.partition("==")[0]): line.split("#")[0].strip() for line in lines if "==" in line
+    }
+    missing |= {str(name) for name in needed} - pinned.keys()
+    return HEADER + "".join(
+        f"{pinned[name]}\n" for name in sorted({str(name) for name in needed} & pinned.keys())
+    ), missing
 
 
 if __name__ == "__main__":

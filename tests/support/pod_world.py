@@ -1,4 +1,4 @@
-"""What a pod script meets: a gateway that serves the trainer, a provider's API, and a container that runs the script."""
+"""What a pod script meets: a gateway with the trainer, a provider's API, and a container that runs the script."""
 
 import hashlib
 import os

@@ -6,8 +6,10 @@ die on request. `test_whole_pod.py` runs the real one.
 
 import os
 import signal
+import sys
 import time
 import zipfile
+from dataclasses import replace
 from datetime import timedelta
 from io import BytesIO
 from pathlib import Path
@@ -75,9 +77,7 @@ def test_a_bundle_with_other_bytes_is_refused_with_line_and_last_lines(
     assert "there is no such trainer" in "".join(ending["last_lines"])
 
 
-def test_too_little_disk_is_told_before_anything_is_fetched(
-    make: Make, world: PodWorld, receiver: PodReceiver
-) -> None:
+def test_too_little_disk_is_told_before_anything_is_fetched(make: Make, world: PodWorld, receiver: PodReceiver) -> None:
     container = make({"disk_needed_bytes": 10**18})
     assert container.run() == -9, container.output
     assert ending_of(receiver) == (1, "pod_setup_failed")
@@ -196,9 +196,7 @@ def test_a_trainer_that_does_not_hear_is_killed_at_the_deadline(
     make: Make, world: PodWorld, receiver: PodReceiver
 ) -> None:
     world.wheel = wheel("import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + FOREVER)
-    container = make(
-        {"deadline": timedelta(seconds=8), "landing": timedelta(seconds=2)}, GUARD_TERM_GRACE_SECONDS="2"
-    )
+    container = make({"deadline": timedelta(seconds=8), "landing": timedelta(seconds=2)}, GUARD_TERM_GRACE_SECONDS="2")
     assert container.run() == -9, container.output
     said = "\n".join(texts(receiver))
     assert [name for name in ("SIGUSR1", "SIGTERM", "SIGKILL") if f"{name} to the trainer" in said] == [
@@ -246,18 +244,22 @@ def test_lines_wait_for_a_metrics_service_that_is_away_and_come_once(
     assert container.run() == -9, container.output
     lines = receiver.records("logs", "lines")
     assert [line["sequence"] for line in lines] == list(range(1, len(lines) + 1))
-    assert [line["text"].split()[1] for line in lines if line["text"].startswith("line ")] == list(map(str, range(2000)))
+    assert [line["text"].split()[1] for line in lines if line["text"].startswith("line ")] == list(
+        map(str, range(2000))
+    )
 
 
 def test_installers_and_the_trainer_see_only_what_they_need(
     make: Make, world: PodWorld, receiver: PodReceiver, tmp_path: Path
 ) -> None:
-    world.wheel = wheel("import os\nprint('sees', sorted(os.environ), flush=True)\nprint('key', os.environ['HF_TOKEN'])")
+    world.wheel = wheel(
+        "import os\nprint('sees', sorted(os.environ), flush=True)\nprint('key', os.environ['HF_TOKEN'])"
+    )
     tools = tmp_path / "bin"
     tools.mkdir()
     uv = tools / "uv"
-    uv.write_text(f'#!/bin/bash\nenv >>"{tmp_path}/installer"\ncase "$*" in *venv*) mkdir -p "${{@: -1}}/bin"; '
-                  f'ln -sf "$(command -v python3)" "${{@: -1}}/bin/python";; esac\n')
+    link = f'mkdir -p "${{@: -1}}/bin"; ln -sf {sys.executable} "${{@: -1}}/bin/python"'
+    uv.write_text(f'#!/bin/bash\nenv >>"{tmp_path}/installer"\nif [[ "$1" == venv ]]; then {link}; fi\n')
     uv.chmod(0o755)
     container = make(
         STOKER_POD_IMAGE=str(tmp_path / "none"), PATH=f"{tools}:{os.environ['PATH']}", HF_TOKEN="hf-secret-0123456789"
@@ -276,17 +278,10 @@ def test_installers_and_the_trainer_see_only_what_they_need(
 
 
 def test_where_nothing_is_to_be_released_the_container_ends_with_the_trainers_code(
-    make: Make, world: PodWorld, receiver: PodReceiver
+    world: PodWorld, receiver: PodReceiver, tmp_path: Path
 ) -> None:
-    from stoker_deployer.pods.script import render
-
-    from dataclasses import replace
-
     world.wheel = wheel("raise SystemExit(3)")
-    container = make()
-    script = replace(world.script(), release=NoRelease())
-    container.arguments = Container(script, receiver, container.root).arguments
-    assert render(script)
+    container = Container(replace(world.script(), release=NoRelease()), receiver, tmp_path / "workspace")
     assert container.run() == 3, container.output
     assert not world.calls
     assert ending_of(receiver) == (3, "trainer_error")

@@ -33,7 +33,14 @@ def test_a_pod_trains_stores_reports_and_ends_itself(
     lines = receiver.records("logs", "lines")
     assert [line["sequence"] for line in lines] == list(range(1, len(lines) + 1))
     texts = [line["text"] for line in lines]
-    for expected in ("Python:", "disk:", "trainer not fetched in try 1", "trainer fetched", "step 1 of", "release: delete"):
+    for expected in (
+        "Python:",
+        "disk:",
+        "trainer not fetched in try 1",
+        "trainer fetched",
+        "step 1 of",
+        "release: delete",
+    ):
         assert any(expected in text for text in texts), (expected, container.output)
     assert all(STAMPED.fullmatch(line) for line in container.output.splitlines())
 
@@ -56,7 +63,7 @@ def test_a_deadline_saves_and_uploads_a_checkpoint_and_ends_the_machine(
     assert container.wait() == -9, container.output
     assert world.calls == [("DELETE", 204)]
     assert {report["reason"] for report in receiver.records("exit")} == {"terminated"}
-    assert [alert["code"] for alert in receiver.records("alerts")] == ["pod_ends_itself"]
+    assert "pod_ends_itself" in [alert["code"] for alert in receiver.records("alerts")]
     assert any(name.endswith("/complete.json") for name in receiver.artifacts), container.output
 
 

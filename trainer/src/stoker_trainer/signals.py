@@ -1,4 +1,4 @@
-"""SIGTERM: at once while nothing is at stake, after the current step while training. SIGUSR1: the same with time left."""
+"""SIGTERM: at once while nothing is at stake, after the current step while training. SIGUSR1: with time left."""
 
 import signal
 from collections.abc import Callable, Iterator

@@ -374,7 +374,7 @@ def _fetch(settings: Settings, rest: list[str]) -> int:
 
 def _reach(settings: Settings, rest: list[str]) -> int:
     targets = dict(zip(rest[::2], rest[1::2], strict=True))
-    return 0 if reach(targets, agent=settings.agent, pause=settings.reach_pause) else 1
+    return 0 if reach(targets, agent=settings.agent, pause_seconds=settings.reach_pause) else 1
 
 
 COMMANDS = {"watch": _watch, "fetch": _fetch, "reach": _reach}
@@ -386,7 +386,6 @@ END_OF_GUARD_FILE
 """One HTTP call with Python's own library. Never raises for what a network or a server can do."""
 
 import json
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
@@ -414,7 +413,7 @@ class Answer:
     @property
     def retry_after(self) -> float | None:
         """Seconds, if the answer asks for a pause in seconds."""
-        asked = self.headers.get("Retry-After", "")
+        asked = next((value for name, value in self.headers.items() if name.lower() == "retry-after"), "")
         return min(float(asked), 300.0) if asked.isdecimal() else None
 
     @property
@@ -443,20 +442,15 @@ def call(method: str, url: str, *, token: str = "", body: object = None, agent: 
     if token:
         headers["Authorization"] = f"Bearer {token}"
     try:
-        request = urllib.request.Request(url, data=content, headers=headers, method=method)
+        request = urllib.request.Request(url, data=content, headers=headers, method=method)  # noqa: S310 - ours
         with _OPENER.open(request, timeout=TIMEOUT_SECONDS) as response:
-            return Answer(response.status, content=response.read(), headers=response.headers)
+            return Answer(response.status, content=response.read(), headers=dict(response.headers))
     except urllib.error.HTTPError as error:
         with error:
-            return Answer(error.code, detail=_text(error), headers=error.headers)
+            return Answer(error.code, detail=_text(error), headers=dict(error.headers))
     except (OSError, HTTPException, ValueError) as error:
         reason = getattr(error, "reason", None) or error
         return Answer(0, detail=f"{type(reason).__name__}: {reason}")
-
-
-def now() -> str:
-    """This moment in ISO 8601."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
 def _text(error: urllib.error.HTTPError) -> str:
@@ -535,29 +529,26 @@ END_OF_GUARD_FILE
 """Fetching the trainer: tried again, and taken only with the right SHA-256."""
 
 import hashlib
-import threading
-from collections.abc import Callable
 from pathlib import Path
 
 from .calls import Answer, call
+from .outside import Wait, pause, say
 
 TRIES = 8
 FINAL = {401: "the job token is refused", 403: "the job token is refused", 404: "there is no such trainer any more"}
 """Answers that do not get better by asking again."""
 
-Wait = Callable[[float], object]
 
-
-def fetch(url: str, *, token: str, sha256: str, path: Path, agent: str, wait: Wait = threading.Event().wait) -> bool:
+def fetch(url: str, *, token: str, sha256: str, path: Path, agent: str, wait: Wait = pause) -> bool:
     """Whether the file is there now, as it should be. Says each fault."""
     for number in range(1, TRIES + 1):
         answer = call("GET", url, token=token, agent=agent)
         fault = _fault(answer, sha256)
         if not fault:
             path.write_bytes(answer.content)
-            print(f"trainer fetched: {len(answer.content)} bytes, SHA-256 as expected", flush=True)
+            say(f"trainer fetched: {len(answer.content)} bytes, SHA-256 as expected")
             return True
-        print(f"trainer not fetched in try {number} of {TRIES}: {fault}", flush=True)
+        say(f"trainer not fetched in try {number} of {TRIES}: {fault}")
         if answer.status in FINAL:
             return False
         if number < TRIES:
@@ -572,28 +563,51 @@ def _fault(answer: Answer, sha256: str) -> str:
     actual = hashlib.sha256(answer.content).hexdigest()
     return "" if actual == sha256 else f"its SHA-256 is {actual}, expected {sha256}"
 END_OF_GUARD_FILE
+  cat >"$STATE/stoker_guard/outside.py" <<'END_OF_GUARD_FILE'
+"""The world as the guard meets it: what it says, and how it waits."""
+
+import threading
+import time
+from collections.abc import Callable
+
+Wait = Callable[[float], object]
+"""Takes seconds."""
+
+pause: Wait = threading.Event().wait
+
+
+def say(text: str) -> None:
+    """One line on the container's output, and so in the log that is shipped."""
+    try:
+        print(text, flush=True)  # noqa: T201 - the container's output is the product here
+    except OSError:
+        return  # nobody reads it any more; the machine is released all the same
+
+
+def now() -> str:
+    """This moment in ISO 8601."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+END_OF_GUARD_FILE
   cat >"$STATE/stoker_guard/reaching.py" <<'END_OF_GUARD_FILE'
 """Whether this pod reaches whom it needs. Any answer of a server will do; the token is not sent."""
 
-import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from time import monotonic
 from urllib.parse import urlsplit
 
 from .calls import Answer, call
+from .outside import Wait, pause, say
 
 TRIES = 6
 ADVICE = "Is the service up, and is its public address reachable from the internet?"
 
 
-def reach(
-    targets: Mapping[str, str], *, agent: str, pause: float, wait: Callable[[float], object] = threading.Event().wait
-) -> bool:
+def reach(targets: Mapping[str, str], *, agent: str, pause_seconds: float, wait: Wait = pause) -> bool:
     """Say for each target (name to URL) whether it answers; True if all do."""
     missing = dict(targets)
     for number in range(TRIES):
         if number:
-            wait(pause)
+            wait(pause_seconds)
         missing = {name: url for name, url in missing.items() if not _answers(name, url, agent=agent)}
         if not missing:
             return True
@@ -606,10 +620,10 @@ def _answers(name: str, url: str, *, agent: str) -> bool:
     started = monotonic()
     answer = call("GET", f"{place}/healthz", agent=agent)
     if _is_ours(answer):
-        print(f"{name}: {place} answers ({answer.status}) in {1000 * (monotonic() - started):.0f} ms", flush=True)
+        say(f"{name}: {place} answers ({answer.status}) in {1000 * (monotonic() - started):.0f} ms")
         return True
     why = f"answers {answer.status}" if answer.status else f"cannot be reached ({answer.detail})"
-    print(f"{name}: {place} {why}. {ADVICE}", flush=True)
+    say(f"{name}: {place} {why}. {ADVICE}")
     return False
 
 
@@ -620,11 +634,11 @@ END_OF_GUARD_FILE
   cat >"$STATE/stoker_guard/releasing.py" <<'END_OF_GUARD_FILE'
 """How a machine ends itself: a ladder, each rung tried until the machine is gone. It never gives up."""
 
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from .calls import Answer, call
+from .outside import Wait, pause
 from .settings import Settings
 
 TRIES = 2
@@ -657,7 +671,7 @@ LADDERS: dict[str, tuple[Rung, ...]] = {
 class Releaser:
     """Releases this machine with the pod's own key."""
 
-    def __init__(self, settings: Settings, *, say: Say, wait: Callable[[float], object] = threading.Event().wait) -> None:
+    def __init__(self, settings: Settings, *, say: Say, wait: Wait = pause) -> None:
         self._settings = settings
         self._say = say
         self._wait = wait
@@ -675,9 +689,7 @@ class Releaser:
         url = self._settings.release_url + rung.path.format(pod_id=self._settings.pod_id)
         for _ in range(TRIES):
             self._say(f"release: {rung.name} ({rung.method} {rung.path.format(pod_id=self._settings.pod_id)})")
-            answer = call(
-                rung.method, url, token=self._settings.pod_key, body=rung.body, agent=self._settings.agent
-            )
+            answer = call(rung.method, url, token=self._settings.pod_key, body=rung.body, agent=self._settings.agent)
             self._say(f"release: {rung.name} {_said(answer)}")
             if answer.is_yes or answer.status == 404:
                 return True
@@ -775,7 +787,7 @@ _FOR_TESTS = {
 }
 END_OF_GUARD_FILE
   cat >"$STATE/stoker_guard/shipping.py" <<'END_OF_GUARD_FILE'
-"""The log, from the first line on, to the metrics service. Line n of the file is sequence n: nothing else to remember."""
+"""The log, from the first line on, to the metrics service. Line n of the file is sequence n, whoever sends it."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -783,7 +795,8 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, BinaryIO
 
-from .calls import Answer, now
+from .calls import Answer
+from .outside import now
 
 MAX_LINES = 500
 MAX_BYTES = 200_000
@@ -891,13 +904,13 @@ END_OF_GUARD_FILE
 import os
 import shutil
 import signal
-import threading
 from collections.abc import Callable
 from time import monotonic, time
 from typing import Any
 
-from .calls import Answer, call, now
+from .calls import Answer, call
 from .ending import Ending, read_ending, trainers_report, with_cause
+from .outside import Wait, now, pause, say
 from .releasing import Releaser
 from .settings import Settings
 from .shipping import Shipper
@@ -918,7 +931,7 @@ class Guard:
         *,
         clock: Callable[[], float] = monotonic,
         wall_clock: Callable[[], float] = time,
-        wait: Callable[[float], object] = threading.Event().wait,
+        wait: Wait = pause,
     ) -> None:
         self._settings = settings
         self._clock = clock
@@ -1066,10 +1079,7 @@ class Guard:
         self._shipper.ship()
 
     def _say(self, text: str) -> None:
-        try:
-            print(f"guard: {text}", flush=True)
-        except OSError:
-            return  # nobody reads the container's output any more; the machine is released all the same
+        say(f"guard: {text}")
 
 
 class EndFromInside:

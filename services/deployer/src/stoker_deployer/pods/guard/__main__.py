@@ -29,7 +29,7 @@ def _fetch(settings: Settings, rest: list[str]) -> int:
 
 def _reach(settings: Settings, rest: list[str]) -> int:
     targets = dict(zip(rest[::2], rest[1::2], strict=True))
-    return 0 if reach(targets, agent=settings.agent, pause=settings.reach_pause) else 1
+    return 0 if reach(targets, agent=settings.agent, pause_seconds=settings.reach_pause) else 1
 
 
 COMMANDS = {"watch": _watch, "fetch": _fetch, "reach": _reach}

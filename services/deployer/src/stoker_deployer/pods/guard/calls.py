@@ -1,7 +1,6 @@
 """One HTTP call with Python's own library. Never raises for what a network or a server can do."""
 
 import json
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
@@ -29,7 +28,7 @@ class Answer:
     @property
     def retry_after(self) -> float | None:
         """Seconds, if the answer asks for a pause in seconds."""
-        asked = self.headers.get("Retry-After", "")
+        asked = next((value for name, value in self.headers.items() if name.lower() == "retry-after"), "")
         return min(float(asked), 300.0) if asked.isdecimal() else None
 
     @property
@@ -58,20 +57,15 @@ def call(method: str, url: str, *, token: str = "", body: object = None, agent: 
     if token:
         headers["Authorization"] = f"Bearer {token}"
     try:
-        request = urllib.request.Request(url, data=content, headers=headers, method=method)
+        request = urllib.request.Request(url, data=content, headers=headers, method=method)  # noqa: S310 - ours
         with _OPENER.open(request, timeout=TIMEOUT_SECONDS) as response:
-            return Answer(response.status, content=response.read(), headers=response.headers)
+            return Answer(response.status, content=response.read(), headers=dict(response.headers))
     except urllib.error.HTTPError as error:
         with error:
-            return Answer(error.code, detail=_text(error), headers=error.headers)
+            return Answer(error.code, detail=_text(error), headers=dict(error.headers))
     except (OSError, HTTPException, ValueError) as error:
         reason = getattr(error, "reason", None) or error
         return Answer(0, detail=f"{type(reason).__name__}: {reason}")
-
-
-def now() -> str:
-    """This moment in ISO 8601."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
 def _text(error: urllib.error.HTTPError) -> str:

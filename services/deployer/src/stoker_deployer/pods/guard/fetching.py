@@ -1,29 +1,26 @@
 """Fetching the trainer: tried again, and taken only with the right SHA-256."""
 
 import hashlib
-import threading
-from collections.abc import Callable
 from pathlib import Path
 
 from .calls import Answer, call
+from .outside import Wait, pause, say
 
 TRIES = 8
 FINAL = {401: "the job token is refused", 403: "the job token is refused", 404: "there is no such trainer any more"}
 """Answers that do not get better by asking again."""
 
-Wait = Callable[[float], object]
 
-
-def fetch(url: str, *, token: str, sha256: str, path: Path, agent: str, wait: Wait = threading.Event().wait) -> bool:
+def fetch(url: str, *, token: str, sha256: str, path: Path, agent: str, wait: Wait = pause) -> bool:
     """Whether the file is there now, as it should be. Says each fault."""
     for number in range(1, TRIES + 1):
         answer = call("GET", url, token=token, agent=agent)
         fault = _fault(answer, sha256)
         if not fault:
             path.write_bytes(answer.content)
-            print(f"trainer fetched: {len(answer.content)} bytes, SHA-256 as expected", flush=True)
+            say(f"trainer fetched: {len(answer.content)} bytes, SHA-256 as expected")
             return True
-        print(f"trainer not fetched in try {number} of {TRIES}: {fault}", flush=True)
+        say(f"trainer not fetched in try {number} of {TRIES}: {fault}")
         if answer.status in FINAL:
             return False
         if number < TRIES:

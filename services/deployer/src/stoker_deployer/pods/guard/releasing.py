@@ -1,10 +1,10 @@
 """How a machine ends itself: a ladder, each rung tried until the machine is gone. It never gives up."""
 
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from .calls import Answer, call
+from .outside import Wait, pause
 from .settings import Settings
 
 TRIES = 2
@@ -37,7 +37,7 @@ LADDERS: dict[str, tuple[Rung, ...]] = {
 class Releaser:
     """Releases this machine with the pod's own key."""
 
-    def __init__(self, settings: Settings, *, say: Say, wait: Callable[[float], object] = threading.Event().wait) -> None:
+    def __init__(self, settings: Settings, *, say: Say, wait: Wait = pause) -> None:
         self._settings = settings
         self._say = say
         self._wait = wait
@@ -55,9 +55,7 @@ class Releaser:
         url = self._settings.release_url + rung.path.format(pod_id=self._settings.pod_id)
         for _ in range(TRIES):
             self._say(f"release: {rung.name} ({rung.method} {rung.path.format(pod_id=self._settings.pod_id)})")
-            answer = call(
-                rung.method, url, token=self._settings.pod_key, body=rung.body, agent=self._settings.agent
-            )
+            answer = call(rung.method, url, token=self._settings.pod_key, body=rung.body, agent=self._settings.agent)
             self._say(f"release: {rung.name} {_said(answer)}")
             if answer.is_yes or answer.status == 404:
                 return True

@@ -1,4 +1,4 @@
-"""The log, from the first line on, to the metrics service. Line n of the file is sequence n: nothing else to remember."""
+"""The log, from the first line on, to the metrics service. Line n of the file is sequence n, whoever sends it."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -6,7 +6,8 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, BinaryIO
 
-from .calls import Answer, now
+from .calls import Answer
+from .outside import now
 
 MAX_LINES = 500
 MAX_BYTES = 200_000

@@ -3,13 +3,13 @@
 import os
 import shutil
 import signal
-import threading
 from collections.abc import Callable
 from time import monotonic, time
 from typing import Any
 
-from .calls import Answer, call, now
+from .calls import Answer, call
 from .ending import Ending, read_ending, trainers_report, with_cause
+from .outside import Wait, now, pause, say
 from .releasing import Releaser
 from .settings import Settings
 from .shipping import Shipper
@@ -30,7 +30,7 @@ class Guard:
         *,
         clock: Callable[[], float] = monotonic,
         wall_clock: Callable[[], float] = time,
-        wait: Callable[[float], object] = threading.Event().wait,
+        wait: Wait = pause,
     ) -> None:
         self._settings = settings
         self._clock = clock
@@ -178,10 +178,7 @@ class Guard:
         self._shipper.ship()
 
     def _say(self, text: str) -> None:
-        try:
-            print(f"guard: {text}", flush=True)
-        except OSError:
-            return  # nobody reads the container's output any more; the machine is released all the same
+        say(f"guard: {text}")
 
 
 class EndFromInside:
