@@ -215,12 +215,15 @@ def test_a_refused_token_ends_the_machine(make: Make, world: PodWorld, receiver:
     assert "job token is refused" in container.output
 
 
-def test_an_order_to_stop_before_training_is_obeyed(make: Make, world: PodWorld, receiver: PodReceiver) -> None:
-    receiver.control = {"action": "stop", "reason": "cancelled", "deadline": None}
+@pytest.mark.parametrize(("action", "ending"), [("stop", (143, "terminated")), ("land", (18, "landed"))])
+def test_an_order_to_end_before_training_is_obeyed(
+    make: Make, world: PodWorld, receiver: PodReceiver, action: str, ending: tuple[int, str]
+) -> None:
+    receiver.control = {"action": action, "reason": "asked for", "deadline": None}
     world.trainer_answers = [503] * 100
     container = make(GUARD_TERM_GRACE_SECONDS="5")
     assert container.run() == -9, container.output
-    assert ending_of(receiver) == (143, "terminated")
+    assert ending_of(receiver) == ending
 
 
 def test_without_a_metrics_service_the_verdict_is_in_the_containers_own_log(

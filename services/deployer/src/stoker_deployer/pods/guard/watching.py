@@ -14,6 +14,9 @@ from .releasing import Releaser
 from .settings import Settings
 from .shipping import Shipper
 
+LANDED_EMPTY = 18
+"""The trainer's exit code when it is ordered to land before its first step."""
+
 FIRST_ALERT = 1_000_000_000
 """The trainer counts its alerts from 1."""
 
@@ -133,6 +136,8 @@ class Guard:
 
     def _own_report(self, ending: Ending) -> dict[str, Any]:
         ending = with_cause(ending)
+        if self._end.why and self._order == "land":
+            ending = Ending(LANDED_EMPTY, "landed", ending.message)
         return {
             "sequence": 1,
             "at": now(),
