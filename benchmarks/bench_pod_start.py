@@ -83,7 +83,7 @@ class Bench:
             "PIP_NO_INDEX": "1",
             "PIP_FIND_LINKS": str(self.wheels),
             "PIP_CACHE_DIR": str(self.folder / "pip-cache"),
-            "UV_NO_INDEX": "1",
+            "UV_OFFLINE": "1",
             "UV_FIND_LINKS": str(self.wheels),
             "UV_CACHE_DIR": str(self.folder / "uv-cache"),
             "PIP_CONFIG_FILE": os.devnull,
@@ -128,6 +128,7 @@ class Bench:
         world.start()
         receiver.start()
         container = start(world, receiver, self.folder / f"{name}-{self._runs}")
+        world.container = container  # a pod that fails ends itself
         began = time.time()
         try:
             container.start()
@@ -138,6 +139,7 @@ class Bench:
         finally:
             container.kill()
             container.wait()
+            receiver.downloads_open.set()
             receiver.stop()
             world.stop()
         return Start(name, _stages(container.output, began=began, ended=stepped))
@@ -152,9 +154,10 @@ def main() -> None:
         bench = Bench(folder)
         print("fetching wheels, then one run of each to fill its cache", flush=True)
         bench.fetch_wheels()
-        if not (folder / "uv-cache").exists():
+        if not (folder / "warm").exists():
             bench.script(has_packages=False)
             bench.plain()
+            (folder / "warm").touch()
         starts = [bench.plain(), bench.script(has_packages=False), bench.script(has_packages=True)]
     _print(starts)
     plain, script, image = starts

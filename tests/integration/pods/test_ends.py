@@ -88,22 +88,23 @@ def test_too_little_disk_is_told_before_anything_is_fetched(make: Make, world: P
 def test_packages_that_cannot_be_installed_are_told_with_the_installers_own_words(
     make: Make, world: PodWorld, receiver: PodReceiver, tmp_path: Path
 ) -> None:
-    tools = tmp_path / "bin"
-    tools.mkdir()
-    (tools / "uv").symlink_to("/bin/false")
+    wheels = tmp_path / "wheels"
+    wheels.mkdir()
+    folders = [folder for folder in os.environ["PATH"].split(":") if not (Path(folder) / "uv").exists()]
     world.wheel = wheel(SUCCESS)
     image = tmp_path / "no-image"
     container = make(
         {"lock": "no-such-package-of-ours==1.0\n"},
         STOKER_POD_IMAGE=str(image),
         PIP_NO_INDEX="1",
-        PIP_FIND_LINKS=str(tools),
+        PIP_FIND_LINKS=str(wheels),
+        PATH=":".join(folders),
     )
-    (tools / "uv").unlink()  # so pip is asked for uv, and cannot have it either
     assert container.run() == -9, container.output
     ending = receiver.records("exit")[0]
     assert ending["reason"] == "pod_setup_failed"
-    assert "stage 'packages'" in ending["message"]
+    assert "stage 'packages', line " in ending["message"]
+    assert "pip install --no-input" in ending["message"]
     assert any("no-such-package-of-ours" in line for line in ending["last_lines"])
     assert any("uv is not to be had" in text for text in texts(receiver))
 

@@ -145,6 +145,7 @@ attend() {
     wait "$child" || code=$?
   done
   child=
+  attended="$*"
   return "$code"
 }
 
@@ -157,6 +158,8 @@ on_term() {
 on_error() {
   local code=$? line="$1" command="$2"
   trap - ERR
+  # The line is that of the caller of `attend`, but bash still names the last command in it.
+  if [[ "$command" == 'return "$code"' ]]; then command="${attended:0:200}"; fi
   finish "$code" pod_setup_failed "stage '$stage', line $line of the pod script: '$command' ended with $code"
 }
 
@@ -230,7 +233,7 @@ find_python() {
 }
 
 print_system() {
-  say "pod ${RUNPOD_POD_ID:-unknown} in ${RUNPOD_DC_ID:-an unknown place}; $(uname -sr), $(nproc) CPUs"
+  say "pod ${RUNPOD_POD_ID:-unknown} in ${RUNPOD_DC_ID:-an unknown place}; $(uname -sr), $(nproc --all) CPUs"
   say "memory: $(awk '/MemTotal/ {printf "%.1f GB", $2 / 1e6}' /proc/meminfo)"
   say "disk: $(df -Pk "$ROOT" | awk 'NR == 2 {printf "%.1f of %.1f GB free", $4 / 1e6, $2 / 1e6}') at $ROOT"
   say "Python: $("$python" --version 2>&1) at $python"

@@ -53,6 +53,7 @@ attend() {
     wait "$child" || code=$?
   done
   child=
+  attended="$*"
   return "$code"
 }
 
@@ -65,6 +66,8 @@ on_term() {
 on_error() {
   local code=$? line="$1" command="$2"
   trap - ERR
+  # The line is that of the caller of `attend`, but bash still names the last command in it.
+  if [[ "$command" == 'return "$code"' ]]; then command="${attended:0:200}"; fi
   finish "$code" pod_setup_failed "stage '$stage', line $line of the pod script: '$command' ended with $code"
 }
 

@@ -12,7 +12,7 @@ find_python() {
 }
 
 print_system() {
-  say "pod ${RUNPOD_POD_ID:-unknown} in ${RUNPOD_DC_ID:-an unknown place}; $(uname -sr), $(nproc) CPUs"
+  say "pod ${RUNPOD_POD_ID:-unknown} in ${RUNPOD_DC_ID:-an unknown place}; $(uname -sr), $(nproc --all) CPUs"
   say "memory: $(awk '/MemTotal/ {printf "%.1f GB", $2 / 1e6}' /proc/meminfo)"
   say "disk: $(df -Pk "$ROOT" | awk 'NR == 2 {printf "%.1f of %.1f GB free", $4 / 1e6, $2 / 1e6}') at $ROOT"
   say "Python: $("$python" --version 2>&1) at $python"
