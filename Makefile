@@ -13,7 +13,7 @@ PYTEST := $(BIN)/python -m pytest
 JOBS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-all lint bench bench-check bench-submit bench-delivery bench-token bench-reconcile chaos chaos-kill up bundle clean
+.PHONY: help install demo test test-all lint bench bench-check bench-submit bench-delivery bench-token bench-reconcile bench-pod-start chaos chaos-kill up bundle clean
 
 help: ## list what make can do
 	@echo "Stoker"
@@ -72,6 +72,9 @@ bench-token: $(VENV)/.ready ## download tokens minted and validated per second
 
 bench-reconcile: $(VENV)/.ready ## two deployers that watch 100, 1,000 and 10,000 live jobs
 	$(BIN)/python -m benchmarks.bench_reconcile
+
+bench-pod-start: $(VENV)/.ready ## from a pod's container start to its first training step, by stage
+	$(BIN)/python -m benchmarks.bench_pod_start
 
 bundle: $(VENV)/.ready ## the trainer as one archive in dist/, with its SHA-256; the same bytes from the same sources
 	@$(BIN)/python -m tools.bundle

@@ -29,7 +29,7 @@ def main() -> int:
     """Print the lock. Returns 1 if something that is needed is not installed."""
     root = Path(__file__).parent.parent
     ours = {canonicalize_name(project["name"]): project for project in _projects(root)}
-    pinned, missing = _closure(list(_roots(root, ours.values())), leaving_out=frozenset(ours))
+    pinned, missing = closure(list(_roots(root, ours.values())), leaving_out=frozenset(ours))
     sys.stdout.write(HEADER + "".join(_line(name, version) for name, version in sorted(pinned.items())))
     _tell("not installed, though needed", missing)
     _tell("installed, but nothing needs it", _installed() - pinned.keys() - ours.keys() - IGNORED)
@@ -53,7 +53,8 @@ def _roots(root: Path, projects: Iterable[dict[str, Any]]) -> Iterator[Requireme
         yield Requirement(line)
 
 
-def _closure(wanted: list[Requirement], *, leaving_out: frozenset[str]) -> tuple[dict[str, Version], set[str]]:
+def closure(wanted: list[Requirement], *, leaving_out: frozenset[str]) -> tuple[dict[str, Version], set[str]]:
+    """Name and version of all that is needed, and names of what is not installed."""
     pinned: dict[str, Version] = {}
     missing: set[str] = set()
     seen: set[tuple[str, str]] = set()

@@ -43,6 +43,10 @@ class PodEnvironment(BaseModel):
     STOKER_FAILURE_FLUSH_SECONDS: Seconds = 60
     STOKER_CHECKPOINT_FLUSH_SECONDS: Seconds = 8
     """A machine that is told to end gets a last checkpoint away in this time, or not at all."""
+    STOKER_LANDING_SECONDS: Seconds = 300
+    """The same for a machine that ends itself and said so (SIGUSR1)."""
+    STOKER_SEND_LOGS: bool = True
+    """False where somebody else sends all that is printed here."""
 
     @property
     def retry_for(self) -> timedelta:

@@ -73,6 +73,7 @@ class Attempt:
                 spool_folder=pod.WORKSPACE / "spool" / f"attempt-{pod.JOB_ATTEMPT}",
                 report_every=timedelta(seconds=pod.STOKER_REPORT_SECONDS),
                 heartbeat_every=timedelta(seconds=pod.STOKER_HEARTBEAT_SECONDS),
+                sends_lines=pod.STOKER_SEND_LOGS,
             ),
             delivery=Delivery(token=pod.JOB_TOKEN.get_secret_value()),
             masker=masker,
@@ -150,8 +151,10 @@ class Attempt:
                 patience = self._seconds_until(outcome.landing.deadline)
         finally:
             with self._watch.deferred():
+                if patience and self._watch.has_time:
+                    patience = self._pod.STOKER_LANDING_SECONDS - self._watch.seconds_since_request
                 uploader.close(patience_seconds=patience)
-        if self._watch.is_requested:
+        if self._watch.is_requested and not self._watch.has_time:
             raise Terminated
         if not outcome.landing:
             self._store(outcome)

@@ -54,7 +54,10 @@ CHANNELS = (HEARTBEATS, METRICS, ALERTS, LOGS, EXIT)
 
 @dataclass(frozen=True)
 class ReporterSettings:
-    """`metrics_url` ends in /metrics; the other addresses stand beside it, alerts may stand elsewhere."""
+    """`metrics_url` ends in /metrics; the other addresses stand beside it, alerts may stand elsewhere.
+
+    `sends_lines` is False where somebody else sends what is printed: a line would count twice.
+    """
 
     metrics_url: str
     alerts_url: str
@@ -62,6 +65,7 @@ class ReporterSettings:
     spool_folder: Path
     report_every: timedelta = timedelta(seconds=1)
     heartbeat_every: timedelta = timedelta(seconds=10)
+    sends_lines: bool = True
 
     def address(self, channel: Channel) -> str:
         """Where a channel's reports go."""
@@ -119,7 +123,8 @@ class Reporter:
         """Send a line that is printed already."""
         text = self._mask(text)[:MAX_LINE_CHARACTERS]
         self._last_lines.append(text)
-        self._put(LOGS, {"stream": stream, "text": text})
+        if self._settings.sends_lines:
+            self._put(LOGS, {"stream": stream, "text": text})
 
     def metrics(self, *, step: int, values: Values) -> None:
         """Queue the values of a step; now and then a line of the log says how far the run is."""

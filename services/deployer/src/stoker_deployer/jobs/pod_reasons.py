@@ -22,6 +22,8 @@ _TRAINER_KNOWS = (
 POD_REASONS: dict[str, EndReason] = {
     **{reason.value: reason for reason in _TRAINER_KNOWS},
     "terminated": EndReason.TRAINER_TERMINATED,
+    # Said by the guard of a pod whose script failed before the trainer began; the message names stage and line.
+    "pod_setup_failed": EndReason.TRAINER_DIED,
 }
 
 
