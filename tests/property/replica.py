@@ -97,8 +97,13 @@ class Replica:
 
     async def sweep(self) -> None:
         """One round of the orphan sweep."""
-        for provider in self._deployer.providers.values():
-            await _may_fail(self._deployer.sweep.sweep(provider))
+        try:
+            accounts = await self._deployer.accounts.all()
+        except TransientError:
+            return
+        for account in accounts:
+            await _may_fail(self._deployer.sweep.sweep(account))
+        await _may_fail(self._deployer.vault.wipe_needless())
 
     async def _work_on(self, claim: Claim) -> None:
         self._held.append(claim)

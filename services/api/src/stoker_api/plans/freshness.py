@@ -24,7 +24,9 @@ class FreshnessCheck:
         first = plan.offers[0]
         dataset, offers = await self._gatherer.look_again(
             DescribeDataset(owner=plan.owner, dataset_version_id=plan.dataset_version_id),
-            offers=OffersQuery(provider=first.provider, gpu_type=first.gpu_type, gpu_count=first.gpu_count),
+            offers=OffersQuery(
+                owner=plan.owner, provider=first.provider, gpu_type=first.gpu_type, gpu_count=first.gpu_count
+            ),
         )
         return [*dataset_changes(plan, dataset), *offer_changes(first, offers)]
 

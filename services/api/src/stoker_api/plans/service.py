@@ -76,8 +76,10 @@ class PlanService:
             recipe = (await self._recipes.get(owner, wanted.recipe_id or "")).recipe
         facts = await self._gatherer.gather(
             DescribeDataset(owner=owner, dataset_version_id=wanted.dataset_version_id),
-            model=InspectModel(provider=wanted.provider, name_or_path=recipe.model.name_or_path),
-            offers=OffersQuery(provider=wanted.provider, gpu_type=wanted.gpu_type, gpu_count=wanted.gpu_count),
+            model=InspectModel(owner=owner, provider=wanted.provider, name_or_path=recipe.model.name_or_path),
+            offers=OffersQuery(
+                owner=owner, provider=wanted.provider, gpu_type=wanted.gpu_type, gpu_count=wanted.gpu_count
+            ),
             max_length=recipe.batch.max_length,
         )
         situation = judge(wanted, recipe=recipe, facts=facts, policy=self._policy)

@@ -10,7 +10,8 @@ from stoker_deployer.jobs.steps import BeginTermination, Change, RecordMachine, 
 from stoker_deployer.jobs.tables import Attempt
 from stoker_deployer.jobs.view import View
 from stoker_deployer.pipeline.claims import Claim
-from stoker_deployer.providers import MachineOrder, Provider
+from stoker_deployer.providers import MachineOrder
+from stoker_deployer.providers.accounts import AccountMissing, Accounts
 from stoker_deployer.retrying.refit import DeviceBatch
 from stoker_shared.clock import Clock
 from stoker_shared.errors import (
@@ -31,6 +32,7 @@ logger = get_logger(__name__)
 REFUSALS: dict[type[ProviderError], EndReason] = {
     NoCapacity: EndReason.NO_CAPACITY,
     AuthFailed: EndReason.PROVIDER_AUTH_FAILED,
+    AccountMissing: EndReason.PROVIDER_AUTH_FAILED,
     InsufficientFunds: EndReason.PROVIDER_FUNDS,
     InvalidRequest: EndReason.PROVIDER_REFUSED,
 }
@@ -42,13 +44,13 @@ class Launcher:
 
     def __init__(
         self,
-        providers: Mapping[str, Provider],
+        accounts: Accounts,
         admitter: Admitter,
         *,
         urls: PublicUrls,
         clock: Clock,
     ) -> None:
-        self._providers = providers
+        self._accounts = accounts
         self._admitter = admitter
         self._urls = urls
         self._clock = clock
@@ -83,7 +85,6 @@ class Launcher:
 
     async def _order(self, view: View, claim: Claim, *, environment: Mapping[str, str]) -> Change:
         attempt, launch = view.attempt, view.job.launch
-        provider = self._providers[attempt.provider]
         order = MachineOrder(
             name=attempt.machine_name,
             gpu_type=attempt.gpu_type,
@@ -93,8 +94,9 @@ class Launcher:
             volume_size_gb=launch.volume_size_gb,
             environment=environment,
         )
-        claim.ensure(now=self._clock.now(), needs=provider.launch_timeout)
         try:
+            provider = await self._accounts.of_attempt(attempt)
+            claim.ensure(now=self._clock.now(), needs=provider.launch_timeout)
             return RecordMachine(await provider.launch(order))
         except RateLimited as error:
             return Wait(error.retry_after or view.policy.failed_check_max, error.detail, has_failed=True)
