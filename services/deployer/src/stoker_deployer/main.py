@@ -81,7 +81,7 @@ class Deployer:
         calm = Calm(settings.policy(), looks_per_second=settings.looks_per_second)
         observer = Observer(self.accounts, rpc)
         urls = PublicUrls(metrics=settings.metrics_public_url, gateway=settings.gateway_public_url)
-        launcher = Launcher(self.accounts, admitter, urls=urls, clock=clock)
+        launcher = Launcher(self.accounts, self.vault, admitter, urls=urls, clock=clock)
         self.reconciler = Reconciler(
             self.database,
             jobs,

@@ -229,6 +229,7 @@ def _frozen(owner: str, *, wanted: NewPlan, situation: Situation, policy: PlanPo
         docker_image=wanted.docker_image,
         volume_size_gb=wanted.volume_size_gb,
         environment_names=sorted(wanted.environment),
+        secrets=sorted(wanted.secrets),
     )
 
 

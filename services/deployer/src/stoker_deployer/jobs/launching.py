@@ -1,7 +1,8 @@
 """Asks for the machine of an attempt: tokens first, then the provider, once."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from typing import Protocol
 
 from stoker_deployer.jobs.admitting import Admission, Admitter
 from stoker_deployer.jobs.environment import PublicUrls, pod_environment
@@ -23,6 +24,7 @@ from stoker_shared.errors import (
     RateLimited,
     RemoteRefusal,
     ServiceUnavailable,
+    UserError,
 )
 from stoker_shared.job_state import EndReason
 from stoker_shared.logging import get_logger
@@ -39,18 +41,27 @@ REFUSALS: dict[type[ProviderError], EndReason] = {
 """Answers after which it is certain that this order made no machine."""
 
 
+class PodSecrets(Protocol):
+    """Where the secrets are that pods may see; the vault."""
+
+    async def pod_environment(self, owner: str, names: Sequence[str]) -> dict[str, str]:
+        """Variables with the secrets of these names. Raises a `UserError` if one is not there."""
+
+
 class Launcher:
     """Launches machines. Never tries twice by itself: what is unknown is looked at by the next step."""
 
     def __init__(
         self,
         accounts: Accounts,
+        secrets: PodSecrets,
         admitter: Admitter,
         *,
         urls: PublicUrls,
         clock: Clock,
     ) -> None:
         self._accounts = accounts
+        self._secrets = secrets
         self._admitter = admitter
         self._urls = urls
         self._clock = clock
@@ -62,10 +73,11 @@ class Launcher:
             ClaimLost: the lease may run out during the call; nothing was asked.
         """
         try:
+            secrets = await self._secrets.pod_environment(view.job.owner, view.job.launch.secrets)
             admission = await self._admission(view, claim)
         except ServiceUnavailable as error:
             return cannot_ask(view, error.detail)
-        except RemoteRefusal as error:
+        except UserError as error:
             return BeginTermination(_refused_by(error), error.detail, has_no_machine=view.is_fresh_intent)
         environment = pod_environment(
             view.job.launch,
@@ -75,6 +87,7 @@ class Launcher:
             urls=self._urls,
             batch=_batch_of(view.attempt),
             may_resume=view.attempt.may_resume,
+            secrets=secrets,
         )
         return await self._order(view, claim, environment=environment)
 
@@ -117,6 +130,8 @@ def _batch_of(attempt: Attempt) -> DeviceBatch | None:
     return DeviceBatch(attempt.per_device, attempt.accumulation)
 
 
-def _refused_by(error: RemoteRefusal) -> EndReason:
+def _refused_by(error: UserError) -> EndReason:
+    if not isinstance(error, RemoteRefusal):
+        return EndReason.PLAN_REFUSED  # a secret that the launch asks for is not set
     is_dataset = error.remote_code in ("not_found", "gone", "conflict") or error.remote_status in (404, 409, 410)
     return EndReason.DATASET_UNREADABLE if is_dataset else EndReason.TOKEN_REJECTED
