@@ -15,6 +15,7 @@ from uuid import UUID
 import asyncpg
 import uvloop
 
+from stoker_deployer.vault.keyring import add_key
 from stoker_shared.clock import ManualClock
 from stoker_shared.commands import CancelJob, Command, LaunchJob, PlannedOffer
 from stoker_shared.database import Database
@@ -34,6 +35,8 @@ ResultT = TypeVar("ResultT")
 
 START = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 CLOUDS = ("north", "south")
+KEYED = "south"
+"""Here the owner has an account of the own, and changes keys at any time; the others are the operator's."""
 OWNER, PROJECT = "user-00000000000000aa", "default"
 REPLICAS = 3
 _BETWEEN_HISTORIES = timedelta(days=2)
@@ -66,7 +69,9 @@ class Ground:
 def prepared_ground(database: TestDatabase, *, seed_file: Path) -> Iterator[Ground]:
     """A ground on a migrated database."""
     url = database.url("deployer")
-    settings = deployer_settings(url, seed_file=seed_file, MAX_ACTIVE_JOBS="2")
+    key_file = seed_file.with_name("vault.keys")
+    add_key(key_file)
+    settings = deployer_settings(url, seed_file=seed_file, MAX_ACTIVE_JOBS="2", VAULT_KEY_FILE=str(key_file))
     loop = uvloop.new_event_loop()
     reader = loop.run_until_complete(asyncpg.connect(database.url("deployer", driver="postgresql")))
     connected = Database(settings.database_url)
@@ -75,7 +80,7 @@ def prepared_ground(database: TestDatabase, *, seed_file: Path) -> Iterator[Grou
     try:
         clock = ManualClock(START)
         clouds = {name: Cloud(clock, names_are_unique=False, exited_machines_cost=name == "south") for name in CLOUDS}
-        around = Surroundings(clock, connected, clouds, Peers(clock), settings)
+        around = Surroundings(clock, connected, clouds, Peers(clock), settings, keyed=frozenset({KEYED}))
         yield Ground(loop, connected, reader, around, clock, [Replica(around) for _ in range(REPLICAS)])
     finally:
         loop.run_until_complete(reader.close())
@@ -98,6 +103,7 @@ class World:
         self.was_set_back = False
         self._serial = 0
         self._clear(boots_for)
+        self.change_key("set")
 
     # What the outside does.
 
@@ -169,6 +175,18 @@ class World:
                 cloud.start(machine.handle, now)
             case "fall silent":
                 machine.is_dumb = True
+
+    def change_key(self, how: str, to: int = 0) -> None:
+        """The owner sets another key of the same account, or removes the one that is set."""
+        cloud, before = self.clouds[KEYED], self.clouds[KEYED].is_away
+        self._serial += 1
+        cloud.further_keys.add(value := f"a-key-number-{self._serial}")
+        # One that nobody can check opens an account of its own, which nobody could sweep after its key is gone.
+        cloud.account_id, cloud.is_away = "owner-at-south", False
+        replica = self.replicas[to]
+        deed = replica.remove_key(OWNER, KEYED) if how == "removed" else replica.set_key(OWNER, KEYED, value)
+        self._do(to, deed, None)
+        cloud.is_away = before
 
     def limit(self, kind: str, amount: int | None) -> None:
         """A user limits what all jobs, or those of the project, may cost; or takes the limit away."""
@@ -253,6 +271,7 @@ class World:
             Broken: it does not come to an end, or to a wrong one.
         """
         self._calm_down()
+        self.change_key("set")
         for span in _RUN_ON:
             self.pass_time(span)
             for machine in self.machines():
