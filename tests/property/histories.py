@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from stoker_shared.money import ONE_USD
+from tests.property.keys import change_key
 from tests.property.world import CLOUDS, LAST_WORDS, REPLICAS, Ground, World
 from tests.simulators.hostile.faults import FAULTS
 from tests.simulators.hostile.line import Fate
@@ -54,7 +55,7 @@ _OUTAGE = _mishap(World.outage, st.sampled_from(["metrics", "dataset_gateway", *
 _LIMITS = st.sampled_from([None, 0, ONE_USD // 100, ONE_USD, 2 * ONE_USD])
 _LIMIT = _mishap(World.limit, st.sampled_from(["user", "project"]), _LIMITS)
 _KEYS = st.sampled_from(["set", "set", "removed"])
-_KEY = _mishap(World.change_key, _KEYS, st.integers(0, REPLICAS - 1))
+_KEY = _mishap(change_key, _KEYS, st.integers(0, REPLICAS - 1))
 _CANCEL = _mishap(World.cancel_any, _ANY)
 _KILL = _mishap(World.kill, st.integers(0, REPLICAS - 1))
 _RESUME = _mishap(World.resume_any, _ANY)

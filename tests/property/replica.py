@@ -19,6 +19,7 @@ from stoker_deployer.providers import Provider
 from stoker_deployer.providers.accounts import ProviderFactory
 from stoker_deployer.settings import DeployerSettings
 from stoker_deployer.vault.errors import SecretNotSet
+from stoker_deployer.vault.keyring import add_key
 from stoker_shared.clock import Clock
 from stoker_shared.commands import CancelJob, LaunchJob
 from stoker_shared.database import Database
@@ -147,7 +148,9 @@ class Replica:
 
 def deployer_settings(database_url: str, *, seed_file: Path, **changes: str) -> DeployerSettings:
     """The settings that a real deployer has by default; broker and services are named, and never asked."""
+    add_key(key_file := seed_file.with_name("vault.keys"))
     values = {
+        "VAULT_KEY_FILE": str(key_file),
         "NATS_URL": "nats://127.0.0.1:9",
         "NATS_SEED_FILE": str(seed_file),
         "DATABASE_URL": database_url,

@@ -15,7 +15,6 @@ from uuid import UUID
 import asyncpg
 import uvloop
 
-from stoker_deployer.vault.keyring import add_key
 from stoker_shared.clock import ManualClock
 from stoker_shared.commands import CancelJob, Command, LaunchJob, PlannedOffer
 from stoker_shared.database import Database
@@ -23,6 +22,7 @@ from stoker_shared.errors import ProviderError, TransientError
 from stoker_shared.money import ONE_USD
 from stoker_shared.recipe import DataFormat, ModelChoice, Recipe
 from tests.property.checks import ALWAYS, AT_THE_END, wrongs
+from tests.property.keys import KEYED, OWNER, change_key
 from tests.property.picture import Picture, read_rows
 from tests.property.replica import Replica, Surroundings, deployer_settings
 from tests.simulators.hostile.cloud import Cloud, CloudMachine
@@ -35,9 +35,7 @@ ResultT = TypeVar("ResultT")
 
 START = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 CLOUDS = ("north", "south")
-KEYED = "south"
-"""Here the owner has an account of the own, and changes keys at any time; the others are the operator's."""
-OWNER, PROJECT = "user-00000000000000aa", "default"
+PROJECT = "default"
 REPLICAS = 3
 _BETWEEN_HISTORIES = timedelta(days=2)
 _MOMENT = timedelta(milliseconds=1)
@@ -69,9 +67,7 @@ class Ground:
 def prepared_ground(database: TestDatabase, *, seed_file: Path) -> Iterator[Ground]:
     """A ground on a migrated database."""
     url = database.url("deployer")
-    key_file = seed_file.with_name("vault.keys")
-    add_key(key_file)
-    settings = deployer_settings(url, seed_file=seed_file, MAX_ACTIVE_JOBS="2", VAULT_KEY_FILE=str(key_file))
+    settings = deployer_settings(url, seed_file=seed_file, MAX_ACTIVE_JOBS="2")
     loop = uvloop.new_event_loop()
     reader = loop.run_until_complete(asyncpg.connect(database.url("deployer", driver="postgresql")))
     connected = Database(settings.database_url)
@@ -101,9 +97,9 @@ class World:
         self.stalled: list[tuple[Replica, Work]] = []
         self.diary: list[str] = []
         self.was_set_back = False
-        self._serial = 0
+        self.serial = 0
         self._clear(boots_for)
-        self.change_key("set")
+        change_key(self, "set")
 
     # What the outside does.
 
@@ -176,18 +172,6 @@ class World:
             case "fall silent":
                 machine.is_dumb = True
 
-    def change_key(self, how: str, to: int = 0) -> None:
-        """The owner sets another key of the same account, or removes the one that is set."""
-        cloud, before = self.clouds[KEYED], self.clouds[KEYED].is_away
-        self._serial += 1
-        cloud.further_keys.add(value := f"a-key-number-{self._serial}")
-        # One that nobody can check opens an account of its own, which nobody could sweep after its key is gone.
-        cloud.account_id, cloud.is_away = "owner-at-south", False
-        replica = self.replicas[to]
-        deed = replica.remove_key(OWNER, KEYED) if how == "removed" else replica.set_key(OWNER, KEYED, value)
-        self._do(to, deed, None)
-        cloud.is_away = before
-
     def limit(self, kind: str, amount: int | None) -> None:
         """A user limits what all jobs, or those of the project, may cost; or takes the limit away."""
         self.ground.run(_limit(self.ground.reader, kind, amount))
@@ -207,24 +191,24 @@ class World:
         """The broker delivers a command; what is not acknowledged, or is delivered twice, stays."""
         command, replica = self.inbox[number], self.replicas[to]
         deed = replica.launch(command) if isinstance(command, LaunchJob) else replica.cancel(command)  # type: ignore[arg-type]
-        if self._do(to, deed, fate) and not again:
+        if self.do(to, deed, fate) and not again:
             self.inbox.remove(command)
 
     def work(self, by: int = 0, fate: Fate | None = None) -> None:
         """A deployer works on what is due."""
-        self._do(by, self.replicas[by].work(), fate)
+        self.do(by, self.replicas[by].work(), fate)
 
     def sweep(self, by: int = 0, fate: Fate | None = None) -> None:
         """A deployer looks for orphans."""
-        self._do(by, self.replicas[by].sweep(), fate)
+        self.do(by, self.replicas[by].sweep(), fate)
 
     def renew(self, by: int = 0) -> None:
         """A deployer renews its leases."""
-        self._do(by, self.replicas[by].renew(), None)
+        self.do(by, self.replicas[by].renew(), None)
 
     def nudge(self, job_id: str, to: int = 0) -> None:
         """A pod event arrives."""
-        self._do(to, self.replicas[to].nudge(job_id), None)
+        self.do(to, self.replicas[to].nudge(job_id), None)
 
     def resume_any(self, number: int) -> None:
         """An answer comes at last, or a process wakes up."""
@@ -271,7 +255,7 @@ class World:
             Broken: it does not come to an end, or to a wrong one.
         """
         self._calm_down()
-        self.change_key("set")
+        change_key(self, "set")
         for span in _RUN_ON:
             self.pass_time(span)
             for machine in self.machines():
@@ -307,7 +291,8 @@ class World:
         self.ground.around.looked.clear()
         self.ground.run(_empty(self.ground.reader))
 
-    def _do(self, number: int, deed: Coroutine[Any, Any, None], fate: Fate | None) -> bool:
+    def do(self, number: int, deed: Coroutine[Any, Any, None], fate: Fate | None) -> bool:
+        """A deployer does something, to its end unless it meets its fate. True if it is done."""
         # Two things never happen at exactly the same moment, so that every order by time is certain.
         self.clock.advance(_MOMENT)
         work, replica = Work(fate), self.replicas[number]
@@ -360,8 +345,8 @@ class World:
         return next(cloud for cloud in self.clouds.values() if machine.handle in cloud.machines)
 
     def _next_id(self) -> UUID:
-        self._serial += 1
-        return UUID(int=self._serial)
+        self.serial += 1
+        return UUID(int=self.serial)
 
 
 LAST_WORDS = (

@@ -47,7 +47,7 @@ def _found_in(text: str) -> list[str]:
 
 
 async def test_no_secret_is_told_to_anybody_but_the_machine_that_asked(world: World, tmp_path: Path) -> None:
-    clouds, told = Clouds(), []
+    clouds, told = Clouds(), list[Any]()
     cloud = clouds.open(PROVIDER_KEY, account_id="anna")
     with capture_logs() as logs:
         await world.start_deployer(**cloud_world(world, clouds, tmp_path))

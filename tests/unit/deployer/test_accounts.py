@@ -3,6 +3,7 @@
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 
 import pytest
 from hypothesis import given
@@ -63,7 +64,7 @@ def made(keys: HeldKeys, *operators: str, clock: ManualClock | None = None) -> A
     clock = clock or ManualClock(NOW)
     return Accounts(
         {name: HostileProvider(Cloud(clock), name=name) for name in operators},
-        factories={name: (lambda key, name=name: Keyed(key, name=name)) for name in CLOUDS},
+        factories={name: partial(Keyed, name=name) for name in CLOUDS},
         keys=keys,
         clock=clock,
     )

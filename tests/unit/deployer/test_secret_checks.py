@@ -34,7 +34,7 @@ async def test_only_a_clear_yes_is_valid(name: str, answer: httpx.Response | Exc
     with respx.mock(assert_all_called=True) as routes:
         method, url = PLACES[name]
         told = {"side_effect": answer} if isinstance(answer, Exception) else {"return_value": answer}
-        routes.request(method, url).mock(**told)  # type: ignore[arg-type]
+        routes.request(method, url).mock(**told)
         assert (await CHECKS[name](SECRET)).state == state
 
 
