@@ -30,6 +30,7 @@ class Observer:
         job, attempt = snapshot.job, snapshot.attempt
         if job.state == JobStatus.QUEUED or attempt is None or attempt.refused_at is not None:
             return Sight()
+        await self._accounts.prepare([attempt])
         if attempt.handle is None:
             return await self._look_by_name(attempt)
         if job.state == JobStatus.TERMINATING:

@@ -37,6 +37,7 @@ class Watcher:
 
     async def look_at_all(self, snapshots: Sequence[Snapshot]) -> list[Sight]:
         """What is to be seen of each: those with a running machine together, the others one by one."""
+        await self._accounts.prepare(found.attempt for found in snapshots if found.attempt)
         running = [found.attempt for found in snapshots if found.attempt and _has_running_machine(found)]
         machines, reports = await asyncio.gather(self._machines(running), self._reports(running))
         return list(await asyncio.gather(*(self._sight(snapshot, machines, reports) for snapshot in snapshots)))

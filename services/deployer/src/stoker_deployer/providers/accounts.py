@@ -1,6 +1,6 @@
 """From the name of a provider and an owner to the account that pays. The only way to a `Provider`."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -81,7 +81,7 @@ class Account:
 class _Resolved:
     """Which instance serves what was launched with a version, as read at a time."""
 
-    account: Account
+    account: Account | None
     read_at: datetime
 
 
@@ -149,6 +149,18 @@ class Accounts:
         """
         return await self.of(attempt.provider, attempt.owner, version=attempt.key_version)
 
+    async def prepare(self, attempts: Iterable[_Launched]) -> None:
+        """Read what `of_attempt` will need, one after the other, so that looks side by side do not each read it.
+
+        Raises:
+            ServiceUnavailable: it cannot be told now.
+        """
+        for attempt in attempts:
+            try:
+                await self.of_attempt(attempt)
+            except AccountMissing:
+                continue  # told to whoever asks
+
     async def account(self, provider: str, owner: str, *, version: int | None = None) -> Account:
         """As `of`, with who pays."""
         if provider not in self._factories or version == OPERATORS or (version is None and not owner):
@@ -200,11 +212,10 @@ class Accounts:
             await self._close_unused()
             read_at = self._clock.now()
             held = await self._keys.key(owner, provider, version=version)
-            if held is None:
-                self._resolved.pop((provider, owner, version), None)
-                raise AccountMissing(provider, version=version)
-            known = _Resolved(self._account_of(held), read_at)
+            known = _Resolved(None if held is None else self._account_of(held), read_at)
             self._resolved[provider, owner, version] = known
+        if known.account is None:
+            raise AccountMissing(provider, version=version)
         return known.account
 
     def _account_of(self, held: HeldKey) -> Account:
