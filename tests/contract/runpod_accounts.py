@@ -11,8 +11,6 @@ from typing import TypeVar
 
 import httpx
 from pydantic import SecretStr
-from tests.simulators.runpod.rules import Window
-from tests.simulators.runpod.running import QUICK, RunningRunpod, running_runpod
 
 from stoker_deployer.providers.hub import Hub
 from stoker_deployer.providers.runpod import RunpodProvider, RunpodSettings, runpod_http_client
@@ -20,6 +18,8 @@ from stoker_deployer.providers.runpod.logs import LogPatience
 from stoker_shared.clock import SystemClock
 from tests.contract.subject import Subject
 from tests.simulators.hub import running_hub
+from tests.simulators.runpod.rules import Window
+from tests.simulators.runpod.running import QUICK, RunningRunpod, running_runpod
 from tests.support.ports import free_port
 
 T = TypeVar("T")

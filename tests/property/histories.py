@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from stoker_shared.money import ONE_USD
+from tests.property.keys import change_key
 from tests.property.world import CLOUDS, LAST_WORDS, REPLICAS, Ground, World
 from tests.simulators.hostile.faults import FAULTS
 from tests.simulators.hostile.line import Fate
@@ -53,12 +54,27 @@ _MISFORTUNE = _mishap(World.misfortune, _ANY, st.sampled_from(["vanish", "exit",
 _OUTAGE = _mishap(World.outage, st.sampled_from(["metrics", "dataset_gateway", *CLOUDS]), st.booleans())
 _LIMITS = st.sampled_from([None, 0, ONE_USD // 100, ONE_USD, 2 * ONE_USD])
 _LIMIT = _mishap(World.limit, st.sampled_from(["user", "project"]), _LIMITS)
+_KEYS = st.sampled_from(["set", "set", "removed"])
+_KEY = _mishap(change_key, _KEYS, st.integers(0, REPLICAS - 1))
 _CANCEL = _mishap(World.cancel_any, _ANY)
 _KILL = _mishap(World.kill, st.integers(0, REPLICAS - 1))
 _RESUME = _mishap(World.resume_any, _ANY)
 _MISHAPS = st.lists(
     st.one_of(
-        _FAULT, _FAULT, _FAULT, _WORD, _WORD, _WORD, _MISFORTUNE, _OUTAGE, _LIMIT, _CANCEL, _KILL, _RESUME, _RESUME
+        _FAULT,
+        _FAULT,
+        _FAULT,
+        _WORD,
+        _WORD,
+        _WORD,
+        _MISFORTUNE,
+        _OUTAGE,
+        _LIMIT,
+        _KEY,
+        _CANCEL,
+        _KILL,
+        _RESUME,
+        _RESUME,
     ),
     max_size=3,
 )

@@ -9,16 +9,23 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from unittest.mock import patch
 
+from pydantic import SecretStr
+
 from stoker_deployer import main
 from stoker_deployer.jobs.errors import ClaimLost
 from stoker_deployer.pipeline.claims import Claim
 from stoker_deployer.pipeline.repository import ClaimRepository
 from stoker_deployer.providers import Provider
+from stoker_deployer.providers.accounts import ProviderFactory
 from stoker_deployer.settings import DeployerSettings
+from stoker_deployer.vault.errors import SecretNotSet
+from stoker_deployer.vault.keyring import add_key
 from stoker_shared.clock import Clock
 from stoker_shared.commands import CancelJob, LaunchJob
 from stoker_shared.database import Database
 from stoker_shared.errors import ProviderError, TransientError
+from stoker_shared.rpc.deployer import RemoveSecret, SetSecret, VaultKeyQuery
+from stoker_shared.sealing import seal
 from stoker_shared.settings import read_settings
 from tests.simulators.hostile.cloud import Cloud
 from tests.simulators.hostile.line import Line, LinedDatabase
@@ -38,6 +45,8 @@ class Surroundings:
     clouds: Mapping[str, Cloud]
     peers: Peers
     settings: DeployerSettings
+    keyed: frozenset[str] = frozenset()
+    """Clouds at which the owner of the jobs has an account of the own; the others are the operator's."""
     looked: dict[str, datetime] = field(default_factory=dict)
     """When a look at a job last came to its end."""
 
@@ -95,10 +104,28 @@ class Replica:
         if self._held:
             await self._deployer.pipeline._renew(list(self._held))
 
+    async def set_key(self, owner: str, name: str, value: str) -> None:
+        """What the api does when a user sets a key."""
+        key = await self._deployer.vault.vault_key(VaultKeyQuery())
+        sealed = seal(SecretStr(value), owner=owner, name=name, public_key=key.public_key)
+        await self._deployer.vault.set_secret(SetSecret(owner=owner, name=name, sealed=sealed, key_id=key.key_id))
+
+    async def remove_key(self, owner: str, name: str) -> None:
+        """What the api does when a user removes a key."""
+        try:
+            await self._deployer.vault.remove_secret(RemoveSecret(owner=owner, name=name))
+        except SecretNotSet:
+            return
+
     async def sweep(self) -> None:
         """One round of the orphan sweep."""
-        for provider in self._deployer.providers.values():
-            await _may_fail(self._deployer.sweep.sweep(provider))
+        try:
+            accounts = await self._deployer.accounts.all()
+        except TransientError:
+            return
+        for account in accounts:
+            await _may_fail(self._deployer.sweep.sweep(account))
+        await _may_fail(self._deployer.vault.wipe_needless())
 
     async def _work_on(self, claim: Claim) -> None:
         self._held.append(claim)
@@ -121,7 +148,9 @@ class Replica:
 
 def deployer_settings(database_url: str, *, seed_file: Path, **changes: str) -> DeployerSettings:
     """The settings that a real deployer has by default; broker and services are named, and never asked."""
+    add_key(key_file := seed_file.with_name("vault.keys"))
     values = {
+        "VAULT_KEY_FILE": str(key_file),
         "NATS_URL": "nats://127.0.0.1:9",
         "NATS_SEED_FILE": str(seed_file),
         "DATABASE_URL": database_url,
@@ -135,16 +164,23 @@ def deployer_settings(database_url: str, *, seed_file: Path, **changes: str) -> 
 
 
 def _wired(around: Surroundings, line: Line) -> main.Deployer:
-    # The real wiring, whatever its parts are: only its three ends are held by us.
+    # The real wiring, whatever its parts are: only its ends are held by us.
     providers: dict[str, Provider] = {
-        name: HostileProvider(cloud, name=name, line=line) for name, cloud in around.clouds.items()
+        name: HostileProvider(cloud, name=name, line=line)
+        for name, cloud in around.clouds.items()
+        if name not in around.keyed
     }
+    factories = {name: _factory(name, around.clouds[name], line) for name in around.keyed}
     with (
         patch.object(main, "Database", lambda *_, **__: LinedDatabase(around.database, line)),
         patch.object(main, "RpcClient", lambda _bus: LinedRpc(around.peers, line)),
         patch.object(main, "configured_providers", lambda _settings: providers),
     ):
-        return main.Deployer(around.settings, clock=around.clock)
+        return main.Deployer(around.settings, clock=around.clock, factories=factories)
+
+
+def _factory(name: str, cloud: Cloud, line: Line) -> ProviderFactory:
+    return lambda key: HostileProvider(cloud, name=name, line=line, key=key.get_secret_value())
 
 
 async def _may_fail(work: Awaitable[object]) -> None:

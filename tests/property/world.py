@@ -22,6 +22,7 @@ from stoker_shared.errors import ProviderError, TransientError
 from stoker_shared.money import ONE_USD
 from stoker_shared.recipe import DataFormat, ModelChoice, Recipe
 from tests.property.checks import ALWAYS, AT_THE_END, wrongs
+from tests.property.keys import KEYED, OWNER, change_key
 from tests.property.picture import Picture, read_rows
 from tests.property.replica import Replica, Surroundings, deployer_settings
 from tests.simulators.hostile.cloud import Cloud, CloudMachine
@@ -34,7 +35,7 @@ ResultT = TypeVar("ResultT")
 
 START = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 CLOUDS = ("north", "south")
-OWNER, PROJECT = "user-00000000000000aa", "default"
+PROJECT = "default"
 REPLICAS = 3
 _BETWEEN_HISTORIES = timedelta(days=2)
 _MOMENT = timedelta(milliseconds=1)
@@ -75,7 +76,7 @@ def prepared_ground(database: TestDatabase, *, seed_file: Path) -> Iterator[Grou
     try:
         clock = ManualClock(START)
         clouds = {name: Cloud(clock, names_are_unique=False, exited_machines_cost=name == "south") for name in CLOUDS}
-        around = Surroundings(clock, connected, clouds, Peers(clock), settings)
+        around = Surroundings(clock, connected, clouds, Peers(clock), settings, keyed=frozenset({KEYED}))
         yield Ground(loop, connected, reader, around, clock, [Replica(around) for _ in range(REPLICAS)])
     finally:
         loop.run_until_complete(reader.close())
@@ -96,8 +97,9 @@ class World:
         self.stalled: list[tuple[Replica, Work]] = []
         self.diary: list[str] = []
         self.was_set_back = False
-        self._serial = 0
+        self.serial = 0
         self._clear(boots_for)
+        change_key(self, "set")
 
     # What the outside does.
 
@@ -189,24 +191,24 @@ class World:
         """The broker delivers a command; what is not acknowledged, or is delivered twice, stays."""
         command, replica = self.inbox[number], self.replicas[to]
         deed = replica.launch(command) if isinstance(command, LaunchJob) else replica.cancel(command)  # type: ignore[arg-type]
-        if self._do(to, deed, fate) and not again:
+        if self.do(to, deed, fate) and not again:
             self.inbox.remove(command)
 
     def work(self, by: int = 0, fate: Fate | None = None) -> None:
         """A deployer works on what is due."""
-        self._do(by, self.replicas[by].work(), fate)
+        self.do(by, self.replicas[by].work(), fate)
 
     def sweep(self, by: int = 0, fate: Fate | None = None) -> None:
         """A deployer looks for orphans."""
-        self._do(by, self.replicas[by].sweep(), fate)
+        self.do(by, self.replicas[by].sweep(), fate)
 
     def renew(self, by: int = 0) -> None:
         """A deployer renews its leases."""
-        self._do(by, self.replicas[by].renew(), None)
+        self.do(by, self.replicas[by].renew(), None)
 
     def nudge(self, job_id: str, to: int = 0) -> None:
         """A pod event arrives."""
-        self._do(to, self.replicas[to].nudge(job_id), None)
+        self.do(to, self.replicas[to].nudge(job_id), None)
 
     def resume_any(self, number: int) -> None:
         """An answer comes at last, or a process wakes up."""
@@ -253,6 +255,7 @@ class World:
             Broken: it does not come to an end, or to a wrong one.
         """
         self._calm_down()
+        change_key(self, "set")
         for span in _RUN_ON:
             self.pass_time(span)
             for machine in self.machines():
@@ -288,7 +291,8 @@ class World:
         self.ground.around.looked.clear()
         self.ground.run(_empty(self.ground.reader))
 
-    def _do(self, number: int, deed: Coroutine[Any, Any, None], fate: Fate | None) -> bool:
+    def do(self, number: int, deed: Coroutine[Any, Any, None], fate: Fate | None) -> bool:
+        """A deployer does something, to its end unless it meets its fate. True if it is done."""
         # Two things never happen at exactly the same moment, so that every order by time is certain.
         self.clock.advance(_MOMENT)
         work, replica = Work(fate), self.replicas[number]
@@ -341,8 +345,8 @@ class World:
         return next(cloud for cloud in self.clouds.values() if machine.handle in cloud.machines)
 
     def _next_id(self) -> UUID:
-        self._serial += 1
-        return UUID(int=self._serial)
+        self.serial += 1
+        return UUID(int=self.serial)
 
 
 LAST_WORDS = (

@@ -39,7 +39,7 @@ class LaunchJob(Command):
     """Run this frozen plan. `offers` are tried in order."""
 
     verb = "launch"
-    schema_version: int = 3
+    schema_version: int = 4
     owner: str
     project: str = Field(default="default", description="Whose budget it counts against, besides the owner's")
     plan_id: Identifier
@@ -58,6 +58,9 @@ class LaunchJob(Command):
     docker_image: str | None = None
     volume_size_gb: int | None = None
     environment: dict[str, str] = Field(default_factory=dict)
+    secrets: list[str] = Field(
+        default_factory=list, description="Names of the owner's secrets that the pod sees, such as huggingface"
+    )
 
     def summary(self) -> dict[str, Any]:
         """A few fields for a log line; no environment, since users put secrets there."""

@@ -8,6 +8,8 @@ from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
+from nacl.public import PrivateKey
+
 from stoker.stack.standalone import RunningNats
 from stoker_shared.bus import Bus, answer
 from stoker_shared.errors import NotFound, RemoteRefusal, StokerError
@@ -44,7 +46,11 @@ from stoker_shared.rpc.deployer import (
     LOGS,
     OFFERS,
     QUEUE,
+    REMOVE_SECRET,
+    SECRETS,
     SET_BUDGET,
+    SET_SECRET,
+    VAULT_KEY,
     BudgetFacts,
     BudgetList,
     BudgetsQuery,
@@ -61,7 +67,14 @@ from stoker_shared.rpc.deployer import (
     QueuePlace,
     QueuePlaces,
     QueueQuery,
+    RemoveSecret,
+    SecretFacts,
+    SecretList,
+    SecretsQuery,
     SetBudget,
+    SetSecret,
+    VaultKey,
+    VaultKeyQuery,
 )
 from stoker_shared.rpc.metrics import (
     LINES,
@@ -76,6 +89,7 @@ from stoker_shared.rpc.metrics import (
     PointsQuery,
     ReportRequest,
 )
+from stoker_shared.sealing import key_id_of, public_half
 from tests.support.bus import bus_of, started
 from tests.unit.api.examples import NOW, SHA256, SMOLLM2_135M, a_cpu_offer, a_dataset, counted_tokens
 
@@ -104,6 +118,8 @@ class Peers:
     queue: list[QueuePlace] = field(default_factory=list)
     asked: list[Message] = field(default_factory=list)
     limits: list[SetBudget] = field(default_factory=list)
+    vault_key: PrivateKey = field(default_factory=PrivateKey.generate)
+    boxes: list[SetSecret] = field(default_factory=list)
     buses: dict[str, Bus] = field(default_factory=dict)
     _stacks: dict[str, AsyncExitStack] = field(default_factory=dict)
 
@@ -225,6 +241,7 @@ def _register_deployer(peers: Peers, bus: Bus) -> None:
         return OfferList(offers=[offer for offer in peers.offers if _is_asked_for(offer, request)])
 
     async def inspect_model(request: InspectModel) -> ModelFacts:
+        peers.asked.append(request)
         if request.name_or_path != peers.model.name_or_path:
             raise RemoteRefusal(
                 code="model_not_found",
@@ -235,7 +252,8 @@ def _register_deployer(peers: Peers, bus: Bus) -> None:
             )
         return peers.model
 
-    async def health(_request: HealthQuery) -> ProvidersHealth:
+    async def health(request: HealthQuery) -> ProvidersHealth:
+        peers.asked.append(request)
         return ProvidersHealth(providers=peers.providers)
 
     async def logs(request: MachineLogsQuery) -> MachineLogs:
@@ -253,6 +271,7 @@ def _register_deployer(peers: Peers, bus: Bus) -> None:
     answer(bus, LOGS, logs)
     answer(bus, QUEUE, queue)
     _register_budgets(peers, bus)
+    _register_secrets(peers, bus)
 
 
 def _register_budgets(peers: Peers, bus: Bus) -> None:
@@ -266,6 +285,38 @@ def _register_budgets(peers: Peers, bus: Bus) -> None:
 
     answer(bus, BUDGETS, budgets)
     answer(bus, SET_BUDGET, set_budget)
+
+
+def _register_secrets(peers: Peers, bus: Bus) -> None:
+    public = public_half(peers.vault_key)
+
+    async def vault_key(_request: VaultKeyQuery) -> VaultKey:
+        return VaultKey(key_id=key_id_of(public), public_key=public)
+
+    async def set_secret(request: SetSecret) -> SecretFacts:
+        if request.name not in ("runpod", "huggingface", "wandb"):
+            raise NotFound("secret", request.name)
+        peers.boxes.append(request)
+        return _secret(request)
+
+    async def secrets(request: SecretsQuery) -> SecretList:
+        return SecretList(secrets=[_secret(box) for box in peers.boxes if box.owner == request.owner])
+
+    async def remove_secret(request: RemoveSecret) -> SecretList:
+        left = [box for box in peers.boxes if (box.owner, box.name) != (request.owner, request.name)]
+        if left == peers.boxes:
+            raise NotFound("secret", request.name)
+        peers.boxes = left
+        return await secrets(SecretsQuery(owner=request.owner))
+
+    answer(bus, VAULT_KEY, vault_key)
+    answer(bus, SET_SECRET, set_secret)
+    answer(bus, SECRETS, secrets)
+    answer(bus, REMOVE_SECRET, remove_secret)
+
+
+def _secret(box: SetSecret) -> SecretFacts:
+    return SecretFacts(name=box.name, version=1, state="valid", hint="last", set_at=NOW, checked_at=NOW)
 
 
 def _budget(limit: SetBudget) -> BudgetFacts:

@@ -62,6 +62,7 @@ class ContractServer:
     artifact_sha256: str | None = None
     deleted: list[str] = field(default_factory=list)
     limits: list[dict[str, Any]] = field(default_factory=list)
+    secrets: dict[str, dict[str, Any]] = field(default_factory=dict)
     break_after: list[int] = field(default_factory=list)
     """For each download in turn: bytes after which the connection breaks."""
 
@@ -79,6 +80,8 @@ class ContractServer:
                 Route("/v1/uploads/{id}", self._upload, methods=["HEAD", "PATCH", "GET"]),
                 Route("/v1/budgets", self._budgets),
                 Route("/v1/budgets/{kind}", self._set_budget, methods=["PUT"]),
+                Route("/v1/secrets", self._list_secrets),
+                Route("/v1/secrets/{name}", self._secret, methods=["PUT", "DELETE"]),
                 Route("/v1/jobs", self._launch, methods=["POST"]),
                 Route("/v1/jobs/{id}/events", self._events),
                 Route("/v1/jobs/{id}/metrics", self._metrics),
@@ -106,6 +109,25 @@ class ContractServer:
         kind, name = request.path_params["kind"], wanted.get("project", "")
         self.limits.append({"kind": kind, "name": name, "limit_micro_usd": limit, "committed_micro_usd": 500_000})
         return JSONResponse(self.limits[-1])
+
+    async def _list_secrets(self, request: Request) -> Response:
+        return await self._begin(request) or JSONResponse(self._secrets())
+
+    async def _secret(self, request: Request) -> Response:
+        if (early := await self._begin(request)) is not None:
+            return early
+        name = request.path_params["name"]
+        if request.method == "DELETE":
+            self.secrets.pop(name)
+            return JSONResponse(self._secrets())
+        value = json.loads(self.seen[-1].body)["value"]
+        state = "unchecked" if name == "wandb" else "valid"
+        facts = {"name": name, "version": 1, "state": state, "hint": value[-4:], "set_at": "2026-11-22T12:00:00Z"}
+        self.secrets[name] = facts
+        return JSONResponse(facts)
+
+    def _secrets(self) -> dict[str, Any]:
+        return {"secrets": list(self.secrets.values()), "settable": ["huggingface", "runpod", "wandb"]}
 
     async def _datasets(self, request: Request) -> Response:
         early = await self._begin(request)

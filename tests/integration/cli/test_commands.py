@@ -241,3 +241,43 @@ def test_budgets_are_set_and_shown(environment: dict[str, str], server: Contract
     assert "all your jobs" in shown.stdout
     as_json = json.loads(stoker("budget", "show", "--json", environment=environment).stdout)
     assert as_json[0]["kind"] == "user"
+
+
+SECRET = "rpa_A0KEY0THAT0NOBODY0SHOWS"
+
+
+def with_input(*arguments: str, text: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run the program with something on its standard input."""
+    command = [sys.executable, "-m", "stoker.main", *arguments]
+    return subprocess.run(command, env=environment, input=text, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_a_secret_is_sent_once_and_shown_by_its_end_only(environment: dict[str, str], server: ContractServer) -> None:
+    done = with_input("secrets", "set", "runpod", "--stdin", text=f"{SECRET}\n", environment=environment)
+    assert done.returncode == 0, done.stderr
+    (sent,) = server.requests("PUT", "/v1/secrets/runpod")
+    assert json.loads(sent.body) == {"value": SECRET}
+    listed = stoker("secrets", "list", environment=environment)
+    assert "...HOWS" in listed.stdout
+    assert "Not set: huggingface, wandb." in listed.stderr
+    removed = stoker("secrets", "rm", "runpod", environment=environment)
+    assert "runpod is gone" in removed.stderr
+    assert SECRET not in "".join(part for one in (done, listed, removed) for part in (one.stdout, one.stderr))
+
+
+def test_a_secret_that_nobody_could_check_is_said_to_be_so(environment: dict[str, str]) -> None:
+    done = with_input("secrets", "set", "wandb", "--stdin", text=SECRET, environment=environment)
+    assert done.returncode == 0
+    assert "could not be asked" in done.stderr
+    as_json = json.loads(stoker("secrets", "list", "--json", environment=environment).stdout)
+    assert [secret["state"] for secret in as_json["secrets"]] == ["unchecked"]
+
+
+@pytest.mark.parametrize(("arguments", "text"), [((), SECRET), (("--stdin",), "\n")])
+def test_without_a_key_or_a_terminal_to_ask_for_it_nothing_is_sent(
+    environment: dict[str, str], server: ContractServer, arguments: tuple[str, ...], text: str
+) -> None:
+    done = with_input("secrets", "set", "runpod", *arguments, text=text, environment=environment)
+    assert done.returncode == 2
+    assert server.requests("PUT", "/v1/secrets/runpod") == []
+    assert SECRET not in done.stderr

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from stoker_deployer.providers.accounts import Account
 from stoker_shared.job_state import EndReason, JobStatus
 from tests.integration.deployer.world import World, eventually, launch_command
 
@@ -197,5 +198,5 @@ async def test_the_sweep_leaves_living_attempts_alone(world: World) -> None:
     deployer = await world.start_deployer()
     job_id = (await world.launch()).job_id
     await world.peers.until_told(job_id, "machine_provisioned")
-    assert await deployer.sweep.sweep(deployer.providers["local"]) == []
+    assert await deployer.sweep.sweep(Account(deployer.providers["local"])) == []
     await _complete(world, job_id)

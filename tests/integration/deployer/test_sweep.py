@@ -4,6 +4,7 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 
 from stoker_deployer.main import Deployer
+from stoker_deployer.providers.accounts import Account
 from stoker_shared.identifiers import new_identifier
 from stoker_shared.job_state import JobStatus
 from stoker_shared.money import cost_of
@@ -23,7 +24,7 @@ async def _cancelled(world: World) -> str:
 
 
 async def _sweep(deployer: Deployer) -> list[str]:
-    return await deployer.sweep.sweep(deployer.providers["local"])
+    return await deployer.sweep.sweep(Account(deployer.providers["local"]))
 
 
 def _revive(world: World, name: str, like: str) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -12,6 +12,7 @@ import asyncpg
 
 from stoker.stack.standalone import RunningNats
 from stoker_deployer.main import Deployer
+from stoker_deployer.providers.accounts import ProviderFactory
 from stoker_deployer.settings import DeployerSettings
 from stoker_shared.commands import CancelJob, LaunchJob, PlannedOffer
 from stoker_shared.identifiers import new_identifier
@@ -54,6 +55,7 @@ class World:
     server: RunningSimulator
     peers: Peers
     deployers: list[Deployer] = field(default_factory=list)
+    factories: Mapping[str, ProviderFactory] = field(default_factory=dict)
 
     @property
     def simulator(self) -> Simulator:
@@ -62,7 +64,7 @@ class World:
 
     async def start_deployer(self, **settings: str) -> Deployer:
         """One more replica."""
-        deployer = Deployer(self._settings(**settings))
+        deployer = Deployer(self._settings(**settings), factories=self.factories)
         await deployer.start()
         self.deployers.append(deployer)
         return deployer

@@ -75,6 +75,10 @@ class Cloud:
     boots_for: timedelta = timedelta(0)
     exited_machines_cost: bool = False
     key: str = "hostile-key"
+    further_keys: set[str] = field(default_factory=set)
+    """Keys of the same account that are accepted, too."""
+    account_id: str = ""
+    """What the provider says of who pays; empty: nothing."""
     bill_factor_percent: int | None = 100
     """What the bill says, in percent of what it should be. None: not known yet."""
     machines: dict[str, CloudMachine] = field(default_factory=dict)

@@ -107,6 +107,10 @@ class HostileProvider(Provider):
             return ProviderHealth(provider=self.name, is_usable=False, detail=error.detail, next_step="Set the key.")
         return ProviderHealth(provider=self.name, is_usable=True)
 
+    async def account_id(self) -> str:
+        """Whose the key is, if the provider tells."""
+        return await self._call("account", "", lambda: self.cloud.account_id)
+
     async def billed(self, handle: str) -> MicroUsd | None:
         """What the machine cost by the provider's own account, None if that is not known yet."""
         return await self._call("billed", handle, lambda: self.cloud.bill(handle))
@@ -131,7 +135,7 @@ class HostileProvider(Provider):
     def _answer(self, act: Callable[[], ResultT]) -> ResultT:
         if self.cloud.is_away:
             raise self._no_answer("away")
-        if self._key != self.cloud.key:
+        if self._key not in {self.cloud.key, *self.cloud.further_keys}:
             raise AuthFailed(self.name, "the key is not accepted", next_step="Set a valid key.")
         return act()
 

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import httpx
-from pydantic import BaseModel
+from pydantic import BaseModel, SecretStr
 
 from stoker.client.errors import (
     AnswerNotUnderstood,
@@ -40,7 +40,15 @@ from stoker.client.transfer import FileFacts, Progress, download, hash_file
 from stoker.client.uploading import Upload
 from stoker_shared.recipe import ModelChoice, Recipe
 from stoker_shared.rpc.dataset_gateway import ArtifactFacts, ArtifactList
-from stoker_shared.rpc.deployer import BudgetFacts, BudgetList, MachineLogs, OfferList, ProvidersHealth
+from stoker_shared.rpc.deployer import (
+    BudgetFacts,
+    BudgetList,
+    MachineLogs,
+    OfferList,
+    ProvidersHealth,
+    SecretFacts,
+    SecretList,
+)
 from stoker_shared.rpc.metrics import Line, Lines, Point, Points
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
@@ -304,6 +312,24 @@ class Client:
         content = {"limit_usd": limit} if project is None else {"limit_usd": limit, "project": project}
         kind = "user" if project is None else "project"
         return parsed(BudgetFacts, self._call("PUT", f"/v1/budgets/{kind}", json=content))
+
+    # ---- secrets
+
+    def secrets(self) -> SecretList:
+        """Which secrets are set, and which can be; never the secrets themselves."""
+        return self._get(SecretList, "/v1/secrets")
+
+    def set_secret(self, name: str, value: SecretStr) -> SecretFacts:
+        """Have a key sealed, checked and used from the next attempt on.
+
+        Raises:
+            InvalidRequest: the place that it is for refuses it, or nothing uses a secret of this name.
+        """
+        return parsed(SecretFacts, self._call("PUT", f"/v1/secrets/{name}", json={"value": value.get_secret_value()}))
+
+    def remove_secret(self, name: str) -> SecretList:
+        """Use a secret no more. Returns those that are kept, also for machines that still run."""
+        return parsed(SecretList, self._call("DELETE", f"/v1/secrets/{name}"))
 
     # ---- what there is to rent
 

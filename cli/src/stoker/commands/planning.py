@@ -35,6 +35,9 @@ def plan(  # noqa: PLR0913 - each parameter is an option of the command
     max_attempts: Annotated[int | None, typer.Option(help="Machines to try at most.")] = None,
     max_duration: Annotated[int | None, typer.Option(metavar="SECONDS", help="Longest run.")] = None,
     env: Pair = None,
+    secret: Annotated[
+        list[str] | None, typer.Option(help="huggingface or wandb: a key of stoker secrets that the machine sees.")
+    ] = None,
     max_steps: Annotated[int | None, typer.Option(help="Steps to train; 0: the epochs decide.")] = None,
     epochs: Annotated[float | None, typer.Option(help="Times through the data.")] = None,
     learning_rate: Annotated[float | None, typer.Option()] = None,
@@ -74,6 +77,7 @@ def plan(  # noqa: PLR0913 - each parameter is an option of the command
             "max_attempts": max_attempts,
             "max_duration_seconds": max_duration,
             "environment": variables or None,
+            "secrets": secret or None,
         }
         made = client.plan(
             dataset,

@@ -32,7 +32,7 @@ async def _ask(running: StackFile) -> ProvidersHealth:
 
 def _findings(health: ProviderHealth) -> list[Finding]:
     subject = f"provider {health.provider}"
-    first = ok(subject, "can be used") if health.is_usable else fault(subject, health.detail, advice=health.next_step)
+    first = _first(subject, health)
     return [
         first,
         *(
@@ -45,3 +45,11 @@ def _findings(health: ProviderHealth) -> list[Finding]:
             for machine in health.unknown_machines
         ),
     ]
+
+
+def _first(subject: str, health: ProviderHealth) -> Finding:
+    if health.is_usable:
+        return ok(subject, "can be used")
+    if not health.is_set_up:
+        return ok(subject, f"not set up. {health.next_step}")
+    return fault(subject, health.detail, advice=health.next_step)

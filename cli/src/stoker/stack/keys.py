@@ -1,5 +1,6 @@
 """The keys of one stack: made once, kept in the data folder, never shown."""
 
+import base64
 import json
 import os
 import secrets
@@ -14,6 +15,7 @@ from stoker.stack.errors import StateFileDamaged
 from stoker.stack.layout import Layout, read_json, write_private
 
 API_KEY_PREFIX = "stk_"
+_VAULT_KEY_BYTES = 32
 PRINCIPALS = ("api", "deployer", "dataset_gateway", "metrics", "topology", "operator")
 # Ours, beside the contract's principals: the readiness probe, and the broker's own SYS account.
 PROBE, SYSTEM = "probe", "system"
@@ -50,6 +52,7 @@ def load_or_make_keys(layout: Layout) -> StackKeys:
         StateFileDamaged: a file of keys is unreadable. It is not made again: the data is locked with it.
     """
     plain = _secrets(layout.secrets_file)
+    _make_vault_key(layout.vault_key_file)
     seeds = nkey_seeds(layout.nkeys, NATS_USERS)
     return StackKeys(
         nkey_seed_files=seeds,
@@ -102,6 +105,13 @@ def _secrets(file: Path) -> dict[str, SecretStr]:
         write_private(file, json.dumps(kept, indent=1))
     file.chmod(0o600)
     return {name: SecretStr(kept[name]) for name in SECRET_NAMES}
+
+
+def _make_vault_key(file: Path) -> None:
+    # Read by the deployer alone. A file that is there is never made again: secrets are locked with it.
+    if not file.exists():
+        write_private(file, f"{base64.b64encode(secrets.token_bytes(_VAULT_KEY_BYTES)).decode()}\n")
+    file.chmod(0o600)
 
 
 def _api_key(file: Path) -> SecretStr:

@@ -21,6 +21,7 @@ FILES = {
     "stack": "stack.json",
     "api_key": "api-key",
     "secrets": "keys/secrets.json",
+    "vault_keys": "keys/vault.keys",
     "nats_config": "nats/nats.conf",
 }
 
@@ -35,6 +36,7 @@ class Layout:
         self.stack_file = self.root / FILES["stack"]
         self.api_key_file = self.root / FILES["api_key"]
         self.secrets_file = self.root / FILES["secrets"]
+        self.vault_key_file = self.root / FILES["vault_keys"]
         self.nats_config_file = self.root / FILES["nats_config"]
         self.nkeys = self.root / "keys/nkeys"
         self.nats = self.root / "nats"

@@ -121,6 +121,7 @@ def _deployer_only(facts: StackFacts) -> dict[str, str]:
     return {
         "STOKER_DEPLOYER_METRICS_PUBLIC_URL": facts.public_url("metrics"),
         "STOKER_DEPLOYER_GATEWAY_PUBLIC_URL": facts.public_url("dataset_gateway"),
+        "STOKER_DEPLOYER_VAULT_KEY_FILE": str(facts.layout.vault_key_file),
         "STOKER_DEPLOYER_LOCAL_URL": facts.local_url("training_server"),
         "STOKER_DEPLOYER_LOCAL_API_KEY": facts.keys.training_server_key.get_secret_value(),
     }

@@ -10,7 +10,7 @@ from stoker.client.models import Dataset, Job, RankedOffer, SavedRecipe
 from stoker.terminal.figures import show_bytes
 from stoker_shared.money import show_usd
 from stoker_shared.rpc.dataset_gateway import ArtifactFacts, RowFault
-from stoker_shared.rpc.deployer import BudgetFacts, Offer, ProviderHealth
+from stoker_shared.rpc.deployer import BudgetFacts, Offer, ProviderHealth, SecretFacts
 
 
 def table(*columns: str, title: str | None = None) -> Table:
@@ -71,6 +71,17 @@ def budget_table(budgets: Iterable[BudgetFacts]) -> Table:
             show_usd(committed - budget.held_micro_usd),
             show_usd(budget.held_micro_usd),
             "" if limit is None else show_usd(max(limit - committed, 0)),
+        )
+    return made
+
+
+def secret_table(secrets: Iterable[SecretFacts]) -> Table:
+    """Which keys are set. Of the key its end at most."""
+    made = table("secret", "state", "ends in", "set", ">version")
+    for secret in secrets:
+        hint = f"...{escape(secret.hint)}" if secret.hint else ""
+        made.add_row(
+            escape(secret.name), secret.state, hint, f"{secret.set_at:%Y-%m-%d %H:%M} UTC", str(secret.version)
         )
     return made
 

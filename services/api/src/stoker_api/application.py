@@ -16,6 +16,7 @@ from stoker_api.plans.endpoints import router as plans
 from stoker_api.providers.endpoints import router as providers
 from stoker_api.recipes.endpoints import router as recipes
 from stoker_api.reports.endpoints import router as reports
+from stoker_api.secrets.endpoints import router as secrets
 from stoker_shared.web import ReadinessCheck, create_application
 from stoker_shared.web.application import Lifespan
 
@@ -29,7 +30,20 @@ The way to a model: open an upload and send the bytes, make a plan, launch it un
 its artifacts.
 """
 
-_ROUTERS = (accounts, budgets, datasets, recipes, providers, plans, jobs, following, reports, artifacts, deploy)
+_ROUTERS = (
+    accounts,
+    secrets,
+    budgets,
+    datasets,
+    recipes,
+    providers,
+    plans,
+    jobs,
+    following,
+    reports,
+    artifacts,
+    deploy,
+)
 
 
 def build_application(lifespan: Lifespan, *, checks: Mapping[str, ReadinessCheck]) -> FastAPI:

@@ -31,12 +31,17 @@ from stoker_deployer.pipeline.repository import ClaimRepository
 from stoker_deployer.pipeline.sweep import OrphanSweep
 from stoker_deployer.pipeline.workers import Pace, Pipeline
 from stoker_deployer.providers import Provider
-from stoker_deployer.providers.configured import configured_providers
+from stoker_deployer.providers.accounts import Accounts, ProviderFactory
+from stoker_deployer.providers.configured import configured_providers, provider_factories
 from stoker_deployer.providers.listings import Listings
 from stoker_deployer.queue import subscribers as queue_subscribers
 from stoker_deployer.queue.answers import QueueAnswers
 from stoker_deployer.queue.slots import Slots
 from stoker_deployer.settings import DeployerSettings
+from stoker_deployer.vault import subscribers as vault_subscribers
+from stoker_deployer.vault.checking import checks
+from stoker_deployer.vault.keyring import VaultKeys
+from stoker_deployer.vault.service import Vault
 from stoker_shared.bus import Bus, BusSettings, RpcClient
 from stoker_shared.clock import Clock, SystemClock
 from stoker_shared.database import Database
@@ -57,6 +62,7 @@ class Deployer:
         *,
         clock: Clock | None = None,
         providers: Mapping[str, Provider] | None = None,
+        factories: Mapping[str, ProviderFactory] | None = None,
     ) -> None:
         clock = clock or SystemClock()
         self.settings = settings
@@ -64,41 +70,54 @@ class Deployer:
         self.bus = Bus(BusSettings(url=settings.nats_url, service="deployer", seed_file=settings.nats_seed_file))
         self.relay = Relay(self.database, self.bus.publisher, clock=clock)
         self.providers = configured_providers(settings) if providers is None else dict(providers)
+        factories = provider_factories(settings) if factories is None else factories
+        self.vault = self._vault(factories, clock=clock)
+        self.accounts = Accounts(self.providers, factories=factories, keys=self.vault, clock=clock)
         rpc, ledger = RpcClient(self.bus), LedgerRepository()
         jobs = JobRepository(ledger)
         claims = ClaimRepository(owner=f"{socket.gethostname()}:{os.getpid()}", lease=settings.lease)
         applier = Applier(jobs, ledger, slots := Slots(settings.limits()))
         admitter = self._admitter(rpc, clock=clock)
         calm = Calm(settings.policy(), looks_per_second=settings.looks_per_second)
-        observer = Observer(self.providers, rpc)
+        observer = Observer(self.accounts, rpc)
         urls = PublicUrls(metrics=settings.metrics_public_url, gateway=settings.gateway_public_url)
-        launcher = Launcher(self.providers, admitter, urls=urls, clock=clock)
+        launcher = Launcher(self.accounts, self.vault, admitter, urls=urls, clock=clock)
         self.reconciler = Reconciler(
             self.database,
             jobs,
             applier,
-            Hands(observer, launcher, Closer(self.providers, rpc)),
-            providers=self.providers,
+            Hands(observer, launcher, Closer(self.accounts, rpc)),
+            accounts=self.accounts,
             policy=settings.policy(),
             clock=clock,
             after_commit=self.relay.wake,
             calm=calm,
         )
         listings = Listings(clock=clock, fresh_for=settings.active_check / 2)
-        watcher = Watcher(observer, providers=self.providers, rpc=rpc, listings=listings)
+        watcher = Watcher(observer, accounts=self.accounts, rpc=rpc, listings=listings)
         rounds = Rounds(self.database, jobs, ledger, watcher, self.reconciler)
         self.pipeline = self._pipeline(claims, rounds, calm, clock=clock)
         self.intake = Intake(self.database, jobs, claims, applier, self.reconciler, admitter, clock=clock)
         self.sweep = OrphanSweep(
-            self.database, jobs, providers=self.providers, clock=clock, pause=settings.absence_pause
+            self.database, jobs, accounts=self.accounts, vault=self.vault, clock=clock, pause=settings.absence_pause
         )
         self.settlement = self._settlement(jobs, ledger, clock=clock)
         job_subscribers.subscribe(self.bus, self.intake, self.pipeline)
         budgets = Budgets(self.database, ledger, clock=clock)
-        answer_subscribers.subscribe(self.bus, Answers(self.database, jobs, self.providers), budgets)
+        answer_subscribers.subscribe(self.bus, Answers(self.database, jobs, self.accounts), budgets)
+        vault_subscribers.subscribe(self.bus, self.vault)
         queue_subscribers.subscribe(self.bus, QueueAnswers(self.database, slots, clock=clock))
         self.bus.on_reconnect(self.relay.broker_returned)
         self._tasks: list[asyncio.Task[None]] = []
+
+    def _vault(self, factories: Mapping[str, ProviderFactory], *, clock: Clock) -> Vault:
+        settings = self.settings
+        return Vault(
+            self.database,
+            VaultKeys(settings.vault_key_file),
+            checks=checks(factories, hub_url=settings.huggingface_url, wandb_url=settings.wandb_url),
+            clock=clock,
+        )
 
     def _admitter(self, rpc: RpcClient, *, clock: Clock) -> Admitter:
         settings = self.settings
@@ -148,7 +167,7 @@ class Deployer:
             self.database,
             jobs,
             ledger,
-            providers=self.providers,
+            accounts=self.accounts,
             clock=clock,
             pace=SettlingPace(self.settings.bill_ask_every, self.settings.settle_for),
             after_commit=self.relay.wake,
@@ -156,6 +175,7 @@ class Deployer:
 
     async def _close(self) -> None:
         await end_tasks(self._tasks)
+        await self.accounts.close()
         for provider in self.providers.values():
             await provider.close()
         await self.database.close()

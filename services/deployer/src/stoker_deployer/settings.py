@@ -2,6 +2,7 @@
 
 import json
 from datetime import timedelta
+from pathlib import Path
 from typing import Annotated, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, field_validator, model_validator
@@ -39,6 +40,11 @@ class DeployerSettings(ServiceSettings):
     gateway_public_url: str = Field(pattern=r"^https?://", description="Where pods reach the dataset gateway")
     local_url: str | None = Field(default=None, pattern=r"^https?://", description="The training server, if any")
     local_api_key: SecretStr | None = None
+    vault_key_file: Path | None = Field(
+        default=None, description="Keys of the vault, newest first; without it no secret can be set or opened"
+    )
+    huggingface_url: str = Field(default="https://huggingface.co", pattern=r"^https?://")
+    wandb_url: str = Field(default="https://api.wandb.ai", pattern=r"^https?://")
     local_timeout: Duration = timedelta(seconds=5)
     local_launch_timeout: Duration = timedelta(seconds=10)
 

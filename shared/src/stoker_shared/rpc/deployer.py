@@ -1,7 +1,7 @@
 """What the deployer answers: offers, facts about base models, health of providers, raw machine logs."""
 
 from datetime import timedelta
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, Field
 
@@ -17,8 +17,12 @@ StockLevel = Literal["none", "low", "medium", "high"]
 
 
 class OffersQuery(Message):
-    """Ask what can be rented now; None means any. `volume_size_gb` is priced in where disks cost."""
+    """Ask what an owner can rent now; None means any. Without an owner: at the operator's accounts only.
 
+    `volume_size_gb` is priced in where disks cost.
+    """
+
+    owner: str = ""
     provider: str | None = None
     gpu_type: str | None = None
     gpu_count: int | None = None
@@ -62,6 +66,7 @@ class OfferList(Message):
 class InspectModel(Message):
     """Ask a provider's machines about a base model. `model_not_found` if it cannot be resolved there."""
 
+    owner: str = ""
     provider: str
     name_or_path: str
 
@@ -84,7 +89,9 @@ class ModelFacts(Message):
 
 
 class HealthQuery(Message):
-    """Ask whether providers can be used."""
+    """Ask whether an owner can use which providers. Without an owner: the operator's accounts only."""
+
+    owner: str = ""
 
 
 class UnknownMachine(Message):
@@ -96,10 +103,15 @@ class UnknownMachine(Message):
 
 
 class ProviderHealth(Message):
-    """One configured provider. `balance_micro_usd` is what is left in its account, None if it does not tell."""
+    """One provider.
+
+    `is_set_up` False: it waits for a key of the owner's, which is no fault of it. `balance_micro_usd` is what is
+    left in its account, None if it does not tell.
+    """
 
     provider: str
     is_usable: bool
+    is_set_up: bool = True
     detail: str = ""
     next_step: str = ""
     balance_micro_usd: int | None = None
@@ -185,6 +197,64 @@ class SetBudget(Message):
     limit_micro_usd: NonNegativeMicroUsd | None = None
 
 
+class VaultKeyQuery(Message):
+    """Ask for the key that secrets are to be sealed with now."""
+
+
+class VaultKey(Message):
+    """The public half of the deployer's newest key, in base64."""
+
+    key_id: str
+    public_key: str
+
+
+SecretName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
+"""What a secret is for: a provider that is used with keys, `huggingface` or `wandb`."""
+
+SecretState = Literal["valid", "unchecked", "retired"]
+"""`unchecked`: the place it is for could not be asked. `retired`: replaced or removed, kept for machines that run."""
+
+
+class SetSecret(Message):
+    """Keep a sealed secret of an owner. Refused if the place that it is for refuses it."""
+
+    owner: str
+    name: SecretName
+    sealed: str = Field(max_length=16_384, description="A libsodium sealed box in base64: owner, name and value")
+    key_id: str
+
+
+class SecretsQuery(Message):
+    """Ask which secrets an owner has set."""
+
+    owner: str
+
+
+class RemoveSecret(Message):
+    """Use a secret no more. Machines that were launched with it keep it until they are gone."""
+
+    owner: str
+    name: SecretName
+
+
+class SecretFacts(Message):
+    """A secret without the secret. `hint` is its end, empty if it is short."""
+
+    name: str
+    version: int
+    state: SecretState
+    hint: str = ""
+    set_at: AwareDatetime
+    checked_at: AwareDatetime | None = None
+
+
+class SecretList(Message):
+    """By name, newest first. `settable`: all names that there are."""
+
+    secrets: list[SecretFacts]
+    settable: list[str] = Field(default_factory=list)
+
+
 OFFERS = Rpc(SERVICE, "offers", OffersQuery, OfferList, callers=("api",), timeout=timedelta(seconds=15))
 INSPECT_MODEL = Rpc(SERVICE, "inspect_model", InspectModel, ModelFacts, callers=("api",), timeout=timedelta(seconds=30))
 HEALTH = Rpc(SERVICE, "health", HealthQuery, ProvidersHealth, callers=("api",), timeout=timedelta(seconds=15))
@@ -194,4 +264,13 @@ QUEUE = Rpc(SERVICE, "queue", QueueQuery, QueuePlaces, callers=("api",), timeout
 BUDGETS = Rpc(SERVICE, "budgets", BudgetsQuery, BudgetList, callers=("api",))
 SET_BUDGET = Rpc(SERVICE, "set_budget", SetBudget, BudgetFacts, callers=("api",))
 
-DEPLOYER = (OFFERS, INSPECT_MODEL, HEALTH, LOGS, QUEUE, BUDGETS, SET_BUDGET)
+VAULT_KEY = Rpc(SERVICE, "vault_key", VaultKeyQuery, VaultKey, callers=("api",))
+# Longer than the place that the secret is for may take to answer.
+SET_SECRET = Rpc(SERVICE, "set_secret", SetSecret, SecretFacts, callers=("api",), timeout=timedelta(seconds=40))
+SECRETS = Rpc(SERVICE, "secrets", SecretsQuery, SecretList, callers=("api",))
+REMOVE_SECRET = Rpc(SERVICE, "remove_secret", RemoveSecret, SecretList, callers=("api",))
+
+DEPLOYER = (
+    *(OFFERS, INSPECT_MODEL, HEALTH, LOGS, QUEUE, BUDGETS, SET_BUDGET),
+    *(VAULT_KEY, SET_SECRET, SECRETS, REMOVE_SECRET),
+)

@@ -30,6 +30,7 @@ class DeployRequest(PlanLimits):
             provider=provider,
             budget_usd=self.budget_limit,
             environment=self.environment_variables,
+            secrets=self.secrets,
         )
 
 

@@ -20,7 +20,7 @@ class FrozenPlan(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    schema_version: int = 2
+    schema_version: int = 3
     owner: str
     project: str = "default"
     provider: str
@@ -36,6 +36,7 @@ class FrozenPlan(BaseModel):
     docker_image: str | None
     volume_size_gb: int | None
     environment_names: list[str]
+    secrets: list[str] = Field(default_factory=list, description="Names of the owner's secrets that the pod sees")
 
 
 def freeze(plan: FrozenPlan) -> tuple[str, str]:

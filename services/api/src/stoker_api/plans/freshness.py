@@ -25,6 +25,7 @@ class FreshnessCheck:
         dataset, offers = await self._gatherer.look_again(
             DescribeDataset(owner=plan.owner, dataset_version_id=plan.dataset_version_id),
             offers=OffersQuery(
+                owner=plan.owner,
                 provider=first.provider,
                 gpu_type=first.gpu_type,
                 gpu_count=first.gpu_count,

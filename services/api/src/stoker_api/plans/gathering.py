@@ -51,7 +51,7 @@ class FactGatherer:
         (described, inspected, tokens), offered, health = await asyncio.gather(
             self._dataset_and_model(dataset, model=model, max_length=max_length),
             self._ask_or_refusal(OFFERS, offers),
-            self._rpc.ask(HEALTH, HealthQuery()),
+            self._rpc.ask(HEALTH, HealthQuery(owner=dataset.owner)),
         )
         return GatheredFacts(
             dataset=described, model=inspected, offers=offered, providers=health.providers, tokens=tokens

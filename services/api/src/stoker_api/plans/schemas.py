@@ -3,7 +3,7 @@
 import re
 from datetime import datetime
 from decimal import Decimal
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
@@ -64,6 +64,7 @@ ProjectName = Annotated[
     str,
     StringConstraints(strip_whitespace=True, min_length=1, max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]*$"),
 ]
+PodSecret = Literal["huggingface", "wandb"]
 ProviderName = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
 DockerImage = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500)]
 
@@ -80,6 +81,9 @@ class PlanLimits(BaseModel):
     volume_size_gb: int | None = Field(default=None, ge=1, le=65_536)
     project: ProjectName = Field(default="default", description="Whose budget it counts against, besides your own")
     max_price_usd_per_hour: Dollars | None = Field(default=None, description="Dearer machines are not taken")
+    secrets: set[PodSecret] = Field(
+        default_factory=set, description="Which of your secrets the machine sees: as HF_TOKEN, as WANDB_API_KEY"
+    )
 
 
 class NewPlan(PlanLimits):

@@ -76,8 +76,9 @@ class PlanService:
             recipe = (await self._recipes.get(owner, wanted.recipe_id or "")).recipe
         facts = await self._gatherer.gather(
             DescribeDataset(owner=owner, dataset_version_id=wanted.dataset_version_id),
-            model=InspectModel(provider=wanted.provider, name_or_path=recipe.model.name_or_path),
+            model=InspectModel(owner=owner, provider=wanted.provider, name_or_path=recipe.model.name_or_path),
             offers=OffersQuery(
+                owner=owner,
                 provider=wanted.provider,
                 gpu_type=wanted.gpu_type,
                 gpu_count=wanted.gpu_count,
@@ -232,6 +233,7 @@ def _frozen(owner: str, *, wanted: NewPlan, situation: Situation, policy: PlanPo
         docker_image=wanted.docker_image,
         volume_size_gb=wanted.volume_size_gb,
         environment_names=sorted(wanted.environment),
+        secrets=sorted(wanted.secrets),
     )
 
 

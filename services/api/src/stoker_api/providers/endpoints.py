@@ -12,20 +12,26 @@ router = APIRouter(prefix="/v1", tags=["providers"], responses={**UNAUTHORISED, 
 
 
 @router.get("/providers", summary="List providers")
-async def list_providers(_account: CurrentAccount, parts: PartsOfRequest) -> ProvidersHealth:
-    """Each configured provider, whether it can be used, and what to do if not."""
-    return await parts.rpc.ask(HEALTH, HealthQuery())
+async def list_providers(account: CurrentAccount, parts: PartsOfRequest) -> ProvidersHealth:
+    """Each provider, whether you can use it, and what to do if not."""
+    return await parts.rpc.ask(HEALTH, HealthQuery(owner=account.user_id))
 
 
 @router.get("/offers", summary="List offers")
 async def list_offers(
-    _account: CurrentAccount,
+    account: CurrentAccount,
     parts: PartsOfRequest,
     provider: str | None = None,
     gpu_type: str | None = None,
     gpu_count: Annotated[int | None, Query(ge=0, le=64)] = None,
     volume_size_gb: Annotated[int | None, Query(ge=1, le=65_536)] = None,
 ) -> OfferList:
-    """What can be rented now, cheapest first. `faults` names providers that could not be asked."""
-    query = OffersQuery(provider=provider, gpu_type=gpu_type, gpu_count=gpu_count, volume_size_gb=volume_size_gb)
+    """What you can rent now, cheapest first. `faults` names providers that could not be asked."""
+    query = OffersQuery(
+        owner=account.user_id,
+        provider=provider,
+        gpu_type=gpu_type,
+        gpu_count=gpu_count,
+        volume_size_gb=volume_size_gb,
+    )
     return await parts.rpc.ask(OFFERS, query)

@@ -2,10 +2,10 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Mapping
 
 from stoker_deployer.jobs.repository import JobRepository
 from stoker_deployer.providers import Provider
+from stoker_deployer.providers.accounts import AccountMissing, Accounts
 from stoker_deployer.providers.errors import ProviderNotConfigured
 from stoker_deployer.strays.repository import StrayRepository
 from stoker_shared.database import Database
@@ -21,6 +21,7 @@ from stoker_shared.rpc.deployer import (
     OfferList,
     OffersQuery,
     ProviderFault,
+    ProviderHealth,
     ProvidersHealth,
     UnknownMachine,
 )
@@ -31,15 +32,18 @@ logger = get_logger(__name__)
 class Answers:
     """Questions about providers; nothing here changes anything."""
 
-    def __init__(self, database: Database, jobs: JobRepository, providers: Mapping[str, Provider]) -> None:
+    def __init__(self, database: Database, jobs: JobRepository, accounts: Accounts) -> None:
         self._database = database
         self._jobs = jobs
-        self._providers = providers
+        self._accounts = accounts
         self._strays = StrayRepository()
 
     async def offers(self, query: OffersQuery) -> OfferList:
         """What can be rented now, cheapest first; a provider that does not answer is named with its fault."""
-        asked = self._providers.values() if query.provider is None else [self._provider(query.provider)]
+        if query.provider is None:
+            asked = [account.provider for account in await self._accounts.of_owner(query.owner)]
+        else:
+            asked = [await self._provider(query.provider, query.owner)]
         answers = await asyncio.gather(*(_offers_or_fault(provider, query) for provider in asked))
         offers = [offer for found, _ in answers for offer in found]
         faults = [fault for _, fault in answers if fault is not None]
@@ -47,19 +51,32 @@ class Answers:
 
     async def inspect_model(self, question: InspectModel) -> ModelFacts:
         """What a provider's machines would find."""
-        return await self._provider(question.provider).inspect_model(question.name_or_path)
+        provider = await self._provider(question.provider, question.owner)
+        return await provider.inspect_model(question.name_or_path)
 
-    async def health(self, _question: HealthQuery) -> ProvidersHealth:
-        """Whether each configured provider can be used, and machines there that bear a name of ours but are unknown."""
-        found = await asyncio.gather(*(provider.health() for provider in self._providers.values()))
-        strays = await self._unknown_machines()
+    async def health(self, question: HealthQuery) -> ProvidersHealth:
+        """Whether an owner can use which provider, and machines there that bear a name of ours but are unknown.
+
+        A provider for which the owner has no key is told as one that cannot be used, with what to do.
+        """
+        found = await asyncio.gather(*(self._health(name, question.owner) for name in self._accounts.names))
+        strays = await self._unknown_machines(question.owner)
         told = [health.model_copy(update={"unknown_machines": strays.get(health.provider, [])}) for health in found]
         return ProvidersHealth(providers=sorted(told, key=lambda health: health.provider))
 
-    async def _unknown_machines(self) -> dict[str, list[UnknownMachine]]:
+    async def _health(self, name: str, owner: str) -> ProviderHealth:
+        try:
+            provider = await self._accounts.of(name, owner)
+        except AccountMissing as error:
+            return ProviderHealth(
+                provider=name, is_usable=False, is_set_up=False, detail=error.detail, next_step=error.next_step
+            )
+        return await provider.health()
+
+    async def _unknown_machines(self, owner: str) -> dict[str, list[UnknownMachine]]:
         try:
             async with self._database.transaction() as session:
-                strays = await self._strays.unknown(session)
+                strays = await self._strays.unknown(session, owner)
         except ServiceUnavailable as error:
             # Whether providers can be used is told all the same.
             logger.warning("unknown machines not told", reason=error.detail)
@@ -79,14 +96,16 @@ class Answers:
         _, attempt = found
         if attempt is None or attempt.handle is None:
             return MachineLogs(text="", next_offset=query.offset)
-        piece = await self._provider(attempt.provider).logs(attempt.handle, offset=query.offset)
+        if attempt.provider not in self._accounts.names:
+            raise ProviderNotConfigured(attempt.provider, configured=list(self._accounts.names))
+        provider = await self._accounts.of_attempt(attempt)
+        piece = await provider.logs(attempt.handle, offset=query.offset)
         return MachineLogs(text=piece.text, next_offset=piece.next_offset)
 
-    def _provider(self, name: str) -> Provider:
-        provider = self._providers.get(name)
-        if provider is None:
-            raise ProviderNotConfigured(name, configured=list(self._providers))
-        return provider
+    async def _provider(self, name: str, owner: str) -> Provider:
+        if name not in self._accounts.names:
+            raise ProviderNotConfigured(name, configured=list(self._accounts.names))
+        return await self._accounts.of(name, owner)
 
 
 async def _offers_or_fault(provider: Provider, query: OffersQuery) -> tuple[list[Offer], ProviderFault | None]:

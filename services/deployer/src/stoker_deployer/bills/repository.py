@@ -18,7 +18,7 @@ UPDATE attempts SET bill_ask_at = CAST(:now AS timestamptz)
 WHERE (job_id, number) IN (
     SELECT job_id, number FROM attempts WHERE bill_ask_at <= :now
     ORDER BY bill_ask_at LIMIT :limit FOR UPDATE SKIP LOCKED)
-RETURNING job_id, number, provider, handle, ended_at
+RETURNING job_id, number, provider, owner, key_version, handle, ended_at
 """)
 _CLOSE = text("""
 UPDATE attempts SET bill_state = :state, billed_micro_usd = :billed, bill_ask_at = NULL
@@ -42,6 +42,8 @@ class Unbilled:
     job_id: str
     number: int
     provider: str
+    owner: str
+    key_version: int
     handle: str
     ended_at: datetime
 

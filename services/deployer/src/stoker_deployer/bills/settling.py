@@ -1,7 +1,7 @@
 """Settlement: what the provider bills for attempts that are over takes the place of what was counted."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -10,7 +10,8 @@ from stoker_deployer.jobs.announcing import Aftermath, tell
 from stoker_deployer.jobs.errors import ClaimLost
 from stoker_deployer.jobs.repository import JobRepository
 from stoker_deployer.ledger.repository import LedgerRepository
-from stoker_deployer.providers import Bills, Provider
+from stoker_deployer.providers import Bills
+from stoker_deployer.providers.accounts import Accounts
 from stoker_deployer.providers.errors import NotBilled
 from stoker_shared.clock import Clock
 from stoker_shared.database import Database
@@ -40,7 +41,7 @@ class Settlement:
         jobs: JobRepository,
         ledger: LedgerRepository,
         *,
-        providers: Mapping[str, Provider],
+        accounts: Accounts,
         clock: Clock,
         pace: SettlingPace,
         after_commit: Callable[[], None],
@@ -49,7 +50,7 @@ class Settlement:
         self._jobs = jobs
         self._ledger = ledger
         self._bills = BillRepository()
-        self._providers = providers
+        self._accounts = accounts
         self._clock = clock
         self._pace = pace
         self._after_commit = after_commit
@@ -75,8 +76,8 @@ class Settlement:
             await self._settle(attempt)
 
     async def _settle(self, due: Unbilled) -> None:
-        provider = self._providers.get(due.provider)
         try:
+            provider = await self._accounts.of_attempt(due)
             billed = await provider.billed(due.handle) if isinstance(provider, Bills) else None
         except NotBilled:
             await self._let_stand(due)

@@ -28,6 +28,7 @@ from stoker_deployer.jobs.tables import Attempt, machine_name
 from stoker_deployer.jobs.view import Snapshot, View
 from stoker_deployer.ledger.repository import LedgerRepository
 from stoker_deployer.providers import Gone
+from stoker_deployer.providers.accounts import OPERATORS
 from stoker_deployer.queue.slots import Slots
 from stoker_deployer.retrying.repository import CooldownRepository
 from stoker_deployer.retrying.tables import key_of
@@ -149,9 +150,12 @@ class Applier:
             return await self._wait(session, wait, view, token=token, queue=queue)
         if wait_for := await self._why_not_yet(session, change, view):
             return await self._wait(session, wait_for, view, token=token)
+        attempt = _intent(change, view)
+        if not await self._holds_key(session, attempt):
+            changed = Wait(timedelta(0), f"the key for {provider} was changed; looking again")
+            return await self._wait(session, changed, view, token=token)
         book = view.snapshot.book
         reservation = MicroUsd(max(min(change.reservation, book.free), 0))
-        attempt = _intent(change, view)
         values = {
             "status": JobStatus.PROVISIONING.value,
             "sequence": view.job.sequence + 1,
@@ -183,6 +187,14 @@ class Applier:
         )
         await enqueue(session, told)
         return Applied(fresh=begun)
+
+    async def _holds_key(self, session: AsyncSession, attempt: Attempt) -> bool:
+        # From here on the key outlives the attempt, whatever its owner sets or removes.
+        if not attempt.key_version:
+            return True
+        return await self._jobs.secrets.pin(
+            session, owner=attempt.owner, name=attempt.provider, version=attempt.key_version
+        )
 
     async def _why_not_yet(self, session: AsyncSession, change: BeginAttempt, view: View) -> Wait | None:
         # What only the database can tell, of the offer and then of the money.
@@ -361,6 +373,8 @@ def _intent(change: BeginAttempt, view: View) -> Attempt:
         may_resume=change.may_resume,
         price_micro_usd_per_hour=offer.price_micro_usd_per_hour,
         machine_name=machine_name(view.job.job_id, change.number),
+        owner=view.job.owner,
+        key_version=view.snapshot.keys.get(offer.provider, OPERATORS),
         intent_at=view.now,
     )
 

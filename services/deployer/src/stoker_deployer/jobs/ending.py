@@ -1,7 +1,6 @@
 """Ends what an attempt has outside: its training, its machine and its tokens."""
 
 import asyncio
-from collections.abc import Mapping
 from dataclasses import replace
 
 from stoker_deployer.jobs.landing import look_in_time
@@ -17,7 +16,8 @@ from stoker_deployer.jobs.steps import (
     Wait,
 )
 from stoker_deployer.jobs.view import View
-from stoker_deployer.providers import Bills, Provider
+from stoker_deployer.providers import Bills
+from stoker_deployer.providers.accounts import AccountMissing, Accounts
 from stoker_shared.bus import RpcClient
 from stoker_shared.errors import ProviderError, RemoteRefusal, ServiceUnavailable
 from stoker_shared.logging import get_logger
@@ -31,8 +31,8 @@ _WORTH_A_WARNING = 5
 class Closer:
     """Terminates machines and revokes tokens. Both may be repeated any number of times."""
 
-    def __init__(self, providers: Mapping[str, Provider], rpc: RpcClient) -> None:
-        self._providers = providers
+    def __init__(self, accounts: Accounts, rpc: RpcClient) -> None:
+        self._accounts = accounts
         self._rpc = rpc
 
     async def terminate(self, view: View, step: TerminateMachine) -> Change:
@@ -42,7 +42,8 @@ class Closer:
         if calls >= _WORTH_A_WARNING:
             logger.warning("machine is not gone yet", machine=attempt.machine_name, handle=attempt.handle, calls=calls)
         try:
-            await self._providers[attempt.provider].terminate(attempt.handle or attempt.machine_name)
+            provider = await self._accounts.of_attempt(attempt)
+            await provider.terminate(attempt.handle or attempt.machine_name)
         except ProviderError as error:
             return Wait(
                 max(step.after, view.policy.terminate_retry),
@@ -64,8 +65,8 @@ class Closer:
 
     async def terminate_surplus(self, view: View, step: RecordMachine) -> Change:
         """Release further machines of one name before the kept one is recorded."""
-        provider = self._providers[view.attempt.provider]
         try:
+            provider = await self._accounts.of_attempt(view.attempt)
             await asyncio.gather(*(provider.terminate(machine.handle) for machine in step.surplus))
         except ProviderError as error:
             return cannot_ask(view, error.detail)
@@ -80,7 +81,7 @@ class Closer:
             await asyncio.gather(self._rpc.ask(dataset_gateway.REVOKE, revoked), self._rpc.ask(metrics.REVOKE, revoked))
         except ServiceUnavailable as error:
             return cannot_ask(view, error.detail)
-        return replace(step, is_billed=self._is_billed(view))
+        return replace(step, is_billed=await self._is_billed(view))
 
     async def tell_end(self, view: View, step: EndQueued) -> Change:
         """Say that no attempt follows after all: the gateway need not keep checkpoints for one."""
@@ -91,7 +92,11 @@ class Closer:
             return cannot_ask(view, error.detail)
         return step
 
-    def _is_billed(self, view: View) -> bool:
+    async def _is_billed(self, view: View) -> bool:
         attempt = view.attempt
-        ran = attempt.handle is not None and attempt.billing_started_at is not None
-        return ran and isinstance(self._providers.get(attempt.provider), Bills)
+        if attempt.handle is None or attempt.billing_started_at is None:
+            return False
+        try:
+            return isinstance(await self._accounts.of_attempt(attempt), Bills)
+        except AccountMissing:
+            return False

@@ -68,10 +68,12 @@ def pod_environment(  # noqa: PLR0913 - each is a fact of its own
     urls: PublicUrls,
     batch: DeviceBatch | None = None,
     may_resume: bool = True,
+    secrets: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
     """The whole environment of the attempt's pod. It holds tokens: hand it to the provider and to nobody else.
 
-    `batch` takes the place of the recipe's, for other devices than those planned with.
+    `batch` takes the place of the recipe's, for other devices than those planned with. `secrets` are the variables of
+    those that the launch asked for by name.
     """
     metrics, gateway = urls.metrics.rstrip("/"), urls.gateway.rstrip("/")
     config = training_config(launch.recipe, data_format=launch.data_format, conversion=minted.conversion)
@@ -79,6 +81,7 @@ def pod_environment(  # noqa: PLR0913 - each is a fact of its own
         config["batch"] |= {"per_device": batch.per_device, "gradient_accumulation": batch.accumulation}
     return {
         **launch.environment,
+        **(secrets or {}),
         **_DEFAULTS,
         "JOB_ID": launch.job_id,
         "JOB_TOKEN": token.get_secret_value(),

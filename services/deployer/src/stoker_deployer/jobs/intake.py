@@ -68,6 +68,7 @@ class Intake:
                 cancellation=await self._jobs.cancellation(session, command.job_id),
                 book=await self._jobs.open_book(session, job),
                 cooldowns=await self._jobs.cooldowns.known(session),
+                keys=await self._jobs.secrets.current(session, job.owner),
             )
             await enqueue(session, tell(JobQueued, Aftermath(job, None, snapshot.book, now)))
             step = next_step(view := self._reconciler.view(snapshot))

@@ -1,7 +1,8 @@
 """Asks for the machine of an attempt: tokens first, then the provider, once."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from typing import Protocol
 
 from stoker_deployer.jobs.admitting import Admission, Admitter
 from stoker_deployer.jobs.environment import PublicUrls, pod_environment
@@ -10,7 +11,8 @@ from stoker_deployer.jobs.steps import BeginTermination, Change, RecordMachine, 
 from stoker_deployer.jobs.tables import Attempt
 from stoker_deployer.jobs.view import View
 from stoker_deployer.pipeline.claims import Claim
-from stoker_deployer.providers import MachineOrder, Provider
+from stoker_deployer.providers import MachineOrder
+from stoker_deployer.providers.accounts import AccountMissing, Accounts
 from stoker_deployer.retrying.refit import DeviceBatch
 from stoker_shared.clock import Clock
 from stoker_shared.errors import (
@@ -22,6 +24,7 @@ from stoker_shared.errors import (
     RateLimited,
     RemoteRefusal,
     ServiceUnavailable,
+    UserError,
 )
 from stoker_shared.job_state import EndReason
 from stoker_shared.logging import get_logger
@@ -31,10 +34,18 @@ logger = get_logger(__name__)
 REFUSALS: dict[type[ProviderError], EndReason] = {
     NoCapacity: EndReason.NO_CAPACITY,
     AuthFailed: EndReason.PROVIDER_AUTH_FAILED,
+    AccountMissing: EndReason.PROVIDER_AUTH_FAILED,
     InsufficientFunds: EndReason.PROVIDER_FUNDS,
     InvalidRequest: EndReason.PROVIDER_REFUSED,
 }
 """Answers after which it is certain that this order made no machine."""
+
+
+class PodSecrets(Protocol):
+    """Where the secrets are that pods may see; the vault."""
+
+    async def pod_environment(self, owner: str, names: Sequence[str]) -> dict[str, str]:
+        """Variables with the secrets of these names. Raises a `UserError` if one is not there."""
 
 
 class Launcher:
@@ -42,13 +53,15 @@ class Launcher:
 
     def __init__(
         self,
-        providers: Mapping[str, Provider],
+        accounts: Accounts,
+        secrets: PodSecrets,
         admitter: Admitter,
         *,
         urls: PublicUrls,
         clock: Clock,
     ) -> None:
-        self._providers = providers
+        self._accounts = accounts
+        self._secrets = secrets
         self._admitter = admitter
         self._urls = urls
         self._clock = clock
@@ -60,10 +73,11 @@ class Launcher:
             ClaimLost: the lease may run out during the call; nothing was asked.
         """
         try:
+            secrets = await self._secrets.pod_environment(view.job.owner, view.job.launch.secrets)
             admission = await self._admission(view, claim)
         except ServiceUnavailable as error:
             return cannot_ask(view, error.detail)
-        except RemoteRefusal as error:
+        except UserError as error:
             return BeginTermination(_refused_by(error), error.detail, has_no_machine=view.is_fresh_intent)
         environment = pod_environment(
             view.job.launch,
@@ -73,6 +87,7 @@ class Launcher:
             urls=self._urls,
             batch=_batch_of(view.attempt),
             may_resume=view.attempt.may_resume,
+            secrets=secrets,
         )
         return await self._order(view, claim, environment=environment)
 
@@ -83,7 +98,6 @@ class Launcher:
 
     async def _order(self, view: View, claim: Claim, *, environment: Mapping[str, str]) -> Change:
         attempt, launch = view.attempt, view.job.launch
-        provider = self._providers[attempt.provider]
         order = MachineOrder(
             name=attempt.machine_name,
             gpu_type=attempt.gpu_type,
@@ -93,8 +107,9 @@ class Launcher:
             volume_size_gb=launch.volume_size_gb,
             environment=environment,
         )
-        claim.ensure(now=self._clock.now(), needs=provider.launch_timeout)
         try:
+            provider = await self._accounts.of_attempt(attempt)
+            claim.ensure(now=self._clock.now(), needs=provider.launch_timeout)
             return RecordMachine(await provider.launch(order))
         except RateLimited as error:
             return Wait(error.retry_after or view.policy.failed_check_max, error.detail, has_failed=True)
@@ -115,6 +130,8 @@ def _batch_of(attempt: Attempt) -> DeviceBatch | None:
     return DeviceBatch(attempt.per_device, attempt.accumulation)
 
 
-def _refused_by(error: RemoteRefusal) -> EndReason:
+def _refused_by(error: UserError) -> EndReason:
+    if not isinstance(error, RemoteRefusal):
+        return EndReason.PLAN_REFUSED  # a secret that the launch asks for is not set
     is_dataset = error.remote_code in ("not_found", "gone", "conflict") or error.remote_status in (404, 409, 410)
     return EndReason.DATASET_UNREADABLE if is_dataset else EndReason.TOKEN_REJECTED

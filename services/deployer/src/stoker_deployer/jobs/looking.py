@@ -1,13 +1,13 @@
 """Asks provider, metrics service and dataset gateway how an attempt is. What does not answer stays unknown."""
 
 import asyncio
-from collections.abc import Mapping
 
 from stoker_deployer.jobs.landing import LANDED
 from stoker_deployer.jobs.pod_reasons import reason_of
 from stoker_deployer.jobs.tables import Attempt, Job
 from stoker_deployer.jobs.view import Sight, Snapshot
-from stoker_deployer.providers import Gone, Machine, MachineState, Provider, Unknown
+from stoker_deployer.providers import Gone, Machine, MachineState, Unknown
+from stoker_deployer.providers.accounts import AccountMissing, Accounts
 from stoker_shared.bus import RpcClient
 from stoker_shared.errors import ProviderError, RemoteRefusal, ServiceUnavailable
 from stoker_shared.job_state import EndReason, JobStatus
@@ -21,8 +21,8 @@ logger = get_logger(__name__)
 class Observer:
     """Looks at the outside world; changes nothing."""
 
-    def __init__(self, providers: Mapping[str, Provider], rpc: RpcClient) -> None:
-        self._providers = providers
+    def __init__(self, accounts: Accounts, rpc: RpcClient) -> None:
+        self._accounts = accounts
         self._rpc = rpc
 
     async def look(self, snapshot: Snapshot) -> Sight:
@@ -30,6 +30,7 @@ class Observer:
         job, attempt = snapshot.job, snapshot.attempt
         if job.state == JobStatus.QUEUED or attempt is None or attempt.refused_at is not None:
             return Sight()
+        await self._accounts.prepare([attempt])
         if attempt.handle is None:
             return await self._look_by_name(attempt)
         if job.state == JobStatus.TERMINATING:
@@ -40,10 +41,8 @@ class Observer:
         return Sight(machine=machine, report=report, has_artifacts=await self.has_artifacts(job, attempt, report))
 
     async def _look_by_name(self, attempt: Attempt) -> Sight:
-        provider = self._providers.get(attempt.provider)
-        if provider is None:
-            return Sight(machine=not_configured(attempt))
         try:
+            provider = await self._accounts.of_attempt(attempt)
             found: list[Machine] = await provider.find(attempt.machine_name)
         except ProviderError as error:
             return Sight(machine=Unknown(error.detail))
@@ -56,8 +55,11 @@ class Observer:
 
     async def describe(self, attempt: Attempt, handle: str) -> MachineState:
         """The state of one machine of an attempt."""
-        provider = self._providers.get(attempt.provider)
-        return await provider.describe(handle) if provider else not_configured(attempt)
+        try:
+            provider = await self._accounts.of_attempt(attempt)
+        except AccountMissing as error:
+            return Unknown(error.detail)
+        return await provider.describe(handle)
 
     async def report(self, job_id: str, attempt: int) -> AttemptReport | None:
         """What the pod of an attempt last said; None if that cannot be told now."""
@@ -82,8 +84,3 @@ class Observer:
             return None
         # A checkpoint is something to go on from, not a result.
         return any(not artifact.name.startswith("checkpoints/") for artifact in stored.artifacts)
-
-
-def not_configured(attempt: Attempt) -> Unknown:
-    """The state of a machine whose provider we cannot speak to."""
-    return Unknown(f"provider {attempt.provider!r} is not configured any more")

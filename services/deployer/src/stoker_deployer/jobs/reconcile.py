@@ -1,6 +1,6 @@
 """Level-triggered reconciliation: read the row, look at the world, decide one step, apply it, look again."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -25,7 +25,7 @@ from stoker_deployer.jobs.steps import (
 from stoker_deployer.jobs.transitions import next_step
 from stoker_deployer.jobs.view import Sight, Snapshot, View
 from stoker_deployer.pipeline.claims import Claim
-from stoker_deployer.providers import Provider
+from stoker_deployer.providers.accounts import Accounts
 from stoker_shared.clock import Clock
 from stoker_shared.database import Database
 from stoker_shared.logging import get_logger
@@ -55,7 +55,7 @@ class Reconciler:
         applier: Applier,
         hands: Hands,
         *,
-        providers: Mapping[str, Provider],
+        accounts: Accounts,
         policy: Policy,
         clock: Clock,
         after_commit: Callable[[], None],
@@ -65,7 +65,7 @@ class Reconciler:
         self._jobs = jobs
         self._applier = applier
         self._hands = hands
-        self._providers = frozenset(providers)
+        self._accounts = accounts
         self._policy = policy
         self._clock = clock
         self._after_commit = after_commit
@@ -79,7 +79,7 @@ class Reconciler:
             snapshot=snapshot,
             sight=sight or Sight(),
             policy=self._policy,
-            providers=self._providers,
+            providers=self._accounts.usable(snapshot.keys),
             watching_since=self._watching_since,
             calm_pause=self._calm.pause if self._calm else None,
             is_fresh_intent=is_fresh_intent,

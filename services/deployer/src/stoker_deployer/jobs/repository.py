@@ -18,6 +18,7 @@ from stoker_deployer.jobs.view import Snapshot
 from stoker_deployer.ledger.book import Book
 from stoker_deployer.ledger.repository import LedgerRepository
 from stoker_deployer.retrying.repository import CooldownRepository
+from stoker_deployer.vault.repository import SecretRepository
 from stoker_shared.database import UtcColumn
 from stoker_shared.job_state import JobStatus
 
@@ -72,6 +73,7 @@ class JobRepository:
     def __init__(self, ledger: LedgerRepository) -> None:
         self._ledger = ledger
         self.cooldowns = CooldownRepository()
+        self.secrets = SecretRepository()
 
     async def insert(self, session: AsyncSession, job: Job) -> bool:
         """Store a new job. False if it is known already."""
@@ -97,7 +99,8 @@ class JobRepository:
         snapshot = _snapshot(job, cancellation, attempts, await self.open_book(session, job))
         if job.state != JobStatus.QUEUED:
             return snapshot
-        return replace(snapshot, cooldowns=await self.cooldowns.known(session))
+        keys = await self.secrets.current(session, job.owner)
+        return replace(snapshot, cooldowns=await self.cooldowns.known(session), keys=keys)
 
     async def load_all(self, session: AsyncSession, tokens: Sequence[UUID]) -> list[Snapshot]:
         """The jobs that are still held under these tokens, without those in the queue, which `load` reads."""

@@ -97,7 +97,7 @@ class Attempt(Table, table=True):
     the recipe says. `stall_told_at`: the last time that it was told that the machine does not go. `landing_since`: when
     the trainer was ordered to land, for `landing_why`. `bill_state` is a `BillState`; `bill_ask_at`: when the provider
     is asked (again) what it bills. `orphans_micro_usd`: what other machines of its name have cost, which the bill for
-    its own does not cover.
+    its own does not cover. `key_version`: of the owner's key that its machine is launched with, 0 for the operator's.
     """
 
     __tablename__ = "attempts"
@@ -114,6 +114,8 @@ class Attempt(Table, table=True):
     may_resume: bool = True
     price_micro_usd_per_hour: int = _micro_usd()
     machine_name: str
+    owner: str = ""
+    key_version: int = 0
     intent_at: datetime = _time()
 
     refused_at: datetime | None = _time_or_none()

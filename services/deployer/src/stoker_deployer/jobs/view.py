@@ -17,7 +17,8 @@ from stoker_shared.rpc.metrics import AttemptReport
 class Snapshot:
     """A job as the database has it. `ran_before` is machine time of earlier attempts.
 
-    `earlier` are the attempts before `attempt`, in order. `cooldowns` are read only for jobs that are queued.
+    `earlier` are the attempts before `attempt`, in order. `cooldowns` and `keys` (the owner's newest, by provider) are
+    read only for jobs that are queued.
     """
 
     job: Job
@@ -27,6 +28,7 @@ class Snapshot:
     ran_before: timedelta = timedelta()
     earlier: tuple[Attempt, ...] = ()
     cooldowns: Mapping[OfferKey, OfferCooldown] = field(default_factory=dict)
+    keys: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,7 @@ class View:
     sight: Sight
     policy: Policy
     providers: frozenset[str]
-    """Names of those that are configured."""
+    """Names of those that the owner can use."""
     watching_since: datetime
     """Nobody was watching before: silence of a pod does not count from earlier than this."""
     calm_pause: timedelta | None = None

@@ -4,10 +4,11 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from stoker_deployer.jobs.looking import Observer, not_configured
+from stoker_deployer.jobs.looking import Observer
 from stoker_deployer.jobs.tables import Attempt
 from stoker_deployer.jobs.view import Sight, Snapshot
-from stoker_deployer.providers import Alive, MachineState, Provider, Unknown
+from stoker_deployer.providers import Alive, MachineState, Unknown
+from stoker_deployer.providers.accounts import OPERATORS, Accounts
 from stoker_deployer.providers.listings import Listings
 from stoker_shared.bus import RpcClient
 from stoker_shared.errors import ProviderError, RemoteRefusal, ServiceUnavailable
@@ -27,17 +28,16 @@ Machines = Mapping[tuple[str, int], MachineState]
 class Watcher:
     """As `Observer`, for many."""
 
-    def __init__(
-        self, observer: Observer, *, providers: Mapping[str, Provider], rpc: RpcClient, listings: Listings
-    ) -> None:
+    def __init__(self, observer: Observer, *, accounts: Accounts, rpc: RpcClient, listings: Listings) -> None:
         self._observer = observer
-        self._providers = providers
+        self._accounts = accounts
         self._rpc = rpc
         self._listings = listings
         self._at_once = asyncio.Semaphore(_MOST_AT_ONCE)
 
     async def look_at_all(self, snapshots: Sequence[Snapshot]) -> list[Sight]:
         """What is to be seen of each: those with a running machine together, the others one by one."""
+        await self._accounts.prepare(found.attempt for found in snapshots if found.attempt)
         running = [found.attempt for found in snapshots if found.attempt and _has_running_machine(found)]
         machines, reports = await asyncio.gather(self._machines(running), self._reports(running))
         return list(await asyncio.gather(*(self._sight(snapshot, machines, reports) for snapshot in snapshots)))
@@ -55,17 +55,17 @@ class Watcher:
         )
 
     async def _machines(self, attempts: Sequence[Attempt]) -> Machines:
-        by_provider: dict[str, list[Attempt]] = defaultdict(list)
+        by_account: dict[tuple[str, str, int], list[Attempt]] = defaultdict(list)
         for attempt in attempts:
-            by_provider[attempt.provider].append(attempt)
-        answers = await asyncio.gather(*(self._machines_at(name, theirs) for name, theirs in by_provider.items()))
+            # All that were launched at the operator's account are one listing, whoever owns them.
+            owner = attempt.owner if attempt.key_version != OPERATORS else ""
+            by_account[attempt.provider, owner, attempt.key_version].append(attempt)
+        answers = await asyncio.gather(*(self._machines_at(theirs) for theirs in by_account.values()))
         return {key: state for answer in answers for key, state in answer.items()}
 
-    async def _machines_at(self, name: str, attempts: Sequence[Attempt]) -> Machines:
-        provider = self._providers.get(name)
-        if provider is None:
-            return {_key(attempt): not_configured(attempt) for attempt in attempts}
+    async def _machines_at(self, attempts: Sequence[Attempt]) -> Machines:
         try:
+            provider = await self._accounts.of_attempt(attempts[0])
             alive = await self._listings.alive(provider)
         except ProviderError as error:
             return {_key(attempt): Unknown(error.detail) for attempt in attempts}

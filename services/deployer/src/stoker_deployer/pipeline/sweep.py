@@ -13,7 +13,9 @@ from stoker_deployer.jobs.repository import JobRepository
 from stoker_deployer.jobs.tables import Attempt
 from stoker_deployer.ledger.repository import LedgerRepository
 from stoker_deployer.providers import Exited, Gone, Machine, MachineState, Provider, Unknown
+from stoker_deployer.providers.accounts import Account, Accounts
 from stoker_deployer.strays.repository import Stray, StrayRepository
+from stoker_deployer.vault.service import Vault
 from stoker_shared.clock import Clock
 from stoker_shared.database import Database
 from stoker_shared.errors import ProviderError, TransientError
@@ -24,6 +26,7 @@ from stoker_shared.outbox import enqueue
 
 logger = get_logger(__name__)
 
+_ACCOUNTS_AT_ONCE = 8
 OUR_NAME = re.compile(r"^job-[0-9a-f]{16}-[1-9][0-9]*$")
 # Longer than a launch command can wait in the broker.
 _KEEP_CANCELLATIONS = timedelta(days=30)
@@ -37,13 +40,15 @@ class OrphanSweep:
         database: Database,
         jobs: JobRepository,
         *,
-        providers: Mapping[str, Provider],
+        accounts: Accounts,
+        vault: Vault,
         clock: Clock,
         pause: timedelta = timedelta(seconds=5),
     ) -> None:
         self._database = database
         self._jobs = jobs
-        self._providers = providers
+        self._accounts = accounts
+        self._vault = vault
         self._clock = clock
         self._pause = pause
         self._strays = StrayRepository()
@@ -53,31 +58,47 @@ class OrphanSweep:
         """Sweep until cancelled."""
         while True:
             await asyncio.sleep(every.total_seconds())
-            for provider in self._providers.values():
-                try:
-                    await self.sweep(provider)
-                except (ProviderError, TransientError) as error:
-                    logger.warning("orphans not swept", provider=provider.name, reason=error.detail)
-            await self._forget_cancellations()
+            await self._sweep_all()
+            await self._forget()
 
-    async def sweep(self, provider: Provider) -> list[str]:
+    async def _sweep_all(self) -> None:
+        try:
+            accounts = await self._accounts.all()
+        except TransientError as error:
+            logger.warning("orphans not swept", reason=error.detail)
+            return
+        at_once = asyncio.Semaphore(_ACCOUNTS_AT_ONCE)
+        await asyncio.gather(*(self._try_to_sweep(account, at_once) for account in accounts))
+
+    async def _try_to_sweep(self, account: Account, at_once: asyncio.Semaphore) -> None:
+        # One account that hangs or refuses must not keep the others.
+        async with at_once:
+            try:
+                await self.sweep(account)
+            except (ProviderError, TransientError) as error:
+                about = {"provider": account.provider.name, "owner": account.owner}
+                logger.warning("orphans not swept", **about, reason=error.detail)
+
+    async def sweep(self, account: Account) -> list[str]:
         """Terminate what belongs to an attempt that is over or has another machine, seen twice. Returns the handles.
 
         What a machine has cost after the end of its attempt is booked to its job. A machine of an attempt we do not
-        know is only noted and told by RPC `health`: it may belong to another installation.
+        know is only noted and told by RPC `health`: it may belong to another installation. One of an attempt that was
+        launched at another account is left to that one, even where both are the same at the provider.
 
         Raises:
             ProviderError: the provider cannot be asked.
             ServiceUnavailable: PostgreSQL is away.
         """
+        provider = account.provider
         listed = [machine for machine in await provider.list_machines() if _is_ours(machine)]
         now = self._clock.now()
         # Rows are read after the list: an intent is committed before its machine can appear there.
         async with self._database.transaction() as session:
             attempts = await self._jobs.attempts_by_machine(session, [machine.name for machine in listed])
-            found = [(machine, machine.name in attempts) for machine in listed if _is_stray(machine, attempts)]
-            await self._strays.see(session, provider.name, found, now=now)
-            strays = await self._strays.listed(session, provider.name)
+            found = [(machine, machine.name in attempts) for machine in listed if _is_stray(machine, attempts, account)]
+            await self._strays.see(session, account, found, now=now)
+            strays = await self._strays.listed(session, account)
         here = {machine.handle for machine, _ in found}
         ended = []
         for stray in strays:
@@ -152,12 +173,13 @@ class OrphanSweep:
         )
         await enqueue(session, booked)
 
-    async def _forget_cancellations(self) -> None:
+    async def _forget(self) -> None:
         try:
+            await self._vault.wipe_needless()
             async with self._database.transaction() as session:
                 await self._jobs.forget_cancellations(session, before=self._clock.now() - _KEEP_CANCELLATIONS)
         except TransientError as error:
-            logger.warning("old cancellations kept", reason=error.detail)
+            logger.warning("old cancellations and keys kept", reason=error.detail)
 
 
 async def _terminated(provider: Provider, stray: Stray) -> bool:
@@ -176,9 +198,13 @@ def _is_ours(machine: Machine) -> bool:
     return bool(OUR_NAME.match(machine.name)) and not isinstance(machine.state, Gone)
 
 
-def _is_stray(machine: Machine, attempts: Mapping[str, Attempt]) -> bool:
+def _is_stray(machine: Machine, attempts: Mapping[str, Attempt], account: Account) -> bool:
     attempt = attempts.get(machine.name)
-    if attempt is None or attempt.ended_at is not None:
+    if attempt is None:
+        return True
+    if not account.has_launched(owner=attempt.owner, key_version=attempt.key_version):
+        return False
+    if attempt.ended_at is not None:
         return True
     return attempt.handle is not None and attempt.handle != machine.handle
 

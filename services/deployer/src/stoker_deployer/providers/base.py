@@ -171,6 +171,18 @@ class Provider(ABC):
     async def health(self) -> ProviderHealth:
         """Whether the provider answers and accepts our key. Never raises a `ProviderError`."""
 
+    async def account_id(self) -> str:
+        """Who pays, by the provider's own word: the same for every key of one account, empty if it does not tell.
+
+        Also the check of a key that a user sets, so it asks for something that needs a good key.
+
+        Raises:
+            AuthFailed: the provider refuses the key.
+            ProviderError: the provider cannot be asked.
+        """
+        await self.list_machines()
+        return ""
+
     async def find(self, name: str) -> list[Machine]:
         """All machines of this name, including those that the provider remembers as gone.
 

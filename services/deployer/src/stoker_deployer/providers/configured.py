@@ -2,11 +2,17 @@
 
 from collections.abc import Mapping
 
+from stoker_deployer.providers.accounts import ProviderFactory
 from stoker_deployer.providers.base import Provider
 from stoker_deployer.providers.local import LocalProvider
 from stoker_deployer.settings import DeployerSettings
 
 Providers = Mapping[str, Provider]
+
+
+def provider_factories(_settings: DeployerSettings) -> dict[str, ProviderFactory]:
+    """How to make each provider that is used with its owner's key, by the name that the key is set under."""
+    return {}
 
 
 def configured_providers(settings: DeployerSettings) -> dict[str, Provider]:

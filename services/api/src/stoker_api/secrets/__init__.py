@@ -1,0 +1,1 @@
+"""Secrets of users: sealed here as they arrive, kept by the deployer, never told."""
