@@ -96,7 +96,13 @@ class Bench:
         def start(world: PodWorld, receiver: PodReceiver, root: Path) -> Container:
             variables = {} if has_packages else {"STOKER_POD_IMAGE": str(self.folder / "none")}
             container = Container(
-                world.script(), receiver, root, config=config_json(self.model), **variables, **self.installers()
+                world.script(),
+                receiver,
+                root,
+                config=config_json(self.model),
+                **world.trainer,
+                **variables,
+                **self.installers(),
             )
             container.environment["PATH"] = f"{Path(sys.executable).parent}:{container.environment['PATH']}"
             return container
@@ -114,7 +120,7 @@ class Bench:
                 "PYTHON": sys.executable,
                 "LOCK": str(self.lock),
                 "WHEEL": f"stoker_trainer-{world.bundle.version}-py3-none-any.whl",
-                "TRAINER_URL": world.script().trainer_url,
+                "TRAINER_URL": world.trainer["TRAINER_BUNDLE_URL"],
                 "JOB_TOKEN": TOKEN,
             }
             return container

@@ -8,6 +8,7 @@ import uvloop
 from benchmarks.reconcile.child import answer_questions
 from benchmarks.reconcile.instant_provider import InstantProvider
 from stoker_deployer.main import Deployer
+from stoker_deployer.providers.configured import Providers
 from stoker_deployer.settings import DeployerSettings
 from stoker_shared.logging import configure_logging
 from stoker_shared.settings import read_settings
@@ -18,7 +19,7 @@ async def main(names: list[str]) -> None:
     settings = read_settings(DeployerSettings)
     configure_logging(service="deployer", level=settings.log_level)
     provider = InstantProvider(names)
-    deployer = Deployer(settings, providers={provider.name: provider})
+    deployer = Deployer(settings, providers=Providers({provider.name: provider}, {}))
     await deployer.start()
     try:
         await answer_questions(lambda: dict(provider.calls))

@@ -25,7 +25,7 @@ from tests.support.ports import free_port
 T = TypeVar("T")
 
 GPU_TYPE = "NVIDIA RTX A5000"
-_WORK = "echo the work has begun; exec sleep 600"
+COMMAND = shlex.join(["bash", "-c", "echo the work has begun; exec sleep 600"])
 _PATIENCE = LogPatience(timedelta(milliseconds=500), timedelta(milliseconds=100), timedelta(seconds=2))
 
 
@@ -38,8 +38,8 @@ class OpenAccount:
     key: str
     hub_url: str
 
-    def provider(self, *, key: str | None = None, url: str | None = None, work: str = _WORK) -> RunpodProvider:
-        """A provider of this account, or of a key or at an address that is wrong. Its pods do `work`."""
+    def provider(self, *, key: str | None = None, url: str | None = None) -> RunpodProvider:
+        """A provider of this account, or of a key or at an address that is wrong."""
         settings = RunpodSettings(
             url=url or f"{self.url}/v2",
             graphql_url=f"{self.url}/graphql",
@@ -52,7 +52,6 @@ class OpenAccount:
             settings=settings,
             http=self.http,
             clock=SystemClock(),
-            render_command=lambda _order: shlex.join(["bash", "-c", work]),
             hub=Hub(self.http, provider="runpod", url=self.hub_url),
             log_patience=_PATIENCE,
         )
@@ -106,6 +105,7 @@ def _subject(accounts: RunpodAccounts, *, known_model: str) -> Subject:
         gpu_type=GPU_TYPE,
         gpu_count=1,
         tells_ends=False,
+        command=COMMAND,
         close=opened.close,
     )
 

@@ -21,11 +21,15 @@ class Subject:
     gpu_count: int = 0
     tells_ends: bool = True
     """Whether the provider tells when, and with which exit code, a machine has ended. If not, it must not guess."""
+    command: str = ""
+    """What an order tells a bare container to run."""
     close: Callable[[], Awaitable[None]] | None = None
 
     def order(self, name: str | None = None, **environment: str) -> MachineOrder:
         """An order of the smallest machine that this provider has."""
-        return replace(an_order(name, **environment), gpu_type=self.gpu_type, gpu_count=self.gpu_count)
+        return replace(
+            an_order(name, **environment), gpu_type=self.gpu_type, gpu_count=self.gpu_count, command=self.command
+        )
 
 
 def an_order(name: str | None = None, **environment: str) -> MachineOrder:

@@ -18,7 +18,7 @@ from stoker_shared.errors import (
 )
 from stoker_shared.identifiers import new_identifier
 from stoker_shared.rpc.deployer import OffersQuery
-from tests.contract.runpod_accounts import GPU_TYPE, RunpodAccounts, eventually, running_accounts
+from tests.contract.runpod_accounts import COMMAND, GPU_TYPE, RunpodAccounts, eventually, running_accounts
 
 
 @pytest.fixture(scope="module")
@@ -38,13 +38,14 @@ async def provider(accounts: RunpodAccounts) -> AsyncIterator[RunpodProvider]:
     await opened.close()
 
 
-def _order() -> MachineOrder:
+def _order(command: str = COMMAND) -> MachineOrder:
     return MachineOrder(
         name=f"{new_identifier('job')}-1",
         gpu_type=GPU_TYPE,
         gpu_count=1,
         place="secure",
         environment={"JOB_TOKEN": "the-token-of-this-job"},
+        command=command,
     )
 
 
@@ -135,8 +136,8 @@ async def test_a_pod_that_vanished_is_gone(accounts: RunpodAccounts, provider: R
 
 async def test_a_container_that_ends_is_started_again_and_that_is_noted(accounts: RunpodAccounts) -> None:
     opened = accounts.open()
-    provider = opened.provider(work="echo once more; sleep 3")
-    launched = await provider.launch(_order())
+    provider = opened.provider()
+    launched = await provider.launch(_order("bash -c 'echo once more; sleep 3'"))
 
     async def note() -> str:
         state = await provider.describe(launched.handle)

@@ -17,6 +17,7 @@ from stoker_deployer.pipeline.claims import Claim
 from stoker_deployer.pipeline.repository import ClaimRepository
 from stoker_deployer.providers import Provider
 from stoker_deployer.providers.accounts import ProviderFactory
+from stoker_deployer.providers.configured import Providers
 from stoker_deployer.settings import DeployerSettings
 from stoker_deployer.vault.errors import SecretNotSet
 from stoker_deployer.vault.keyring import add_key
@@ -165,7 +166,7 @@ def deployer_settings(database_url: str, *, seed_file: Path, **changes: str) -> 
 
 def _wired(around: Surroundings, line: Line) -> main.Deployer:
     # The real wiring, whatever its parts are: only its ends are held by us.
-    providers: dict[str, Provider] = {
+    operators: dict[str, Provider] = {
         name: HostileProvider(cloud, name=name, line=line)
         for name, cloud in around.clouds.items()
         if name not in around.keyed
@@ -174,9 +175,8 @@ def _wired(around: Surroundings, line: Line) -> main.Deployer:
     with (
         patch.object(main, "Database", lambda *_, **__: LinedDatabase(around.database, line)),
         patch.object(main, "RpcClient", lambda _bus: LinedRpc(around.peers, line)),
-        patch.object(main, "configured_providers", lambda _settings: providers),
     ):
-        return main.Deployer(around.settings, clock=around.clock, factories=factories)
+        return main.Deployer(around.settings, clock=around.clock, providers=Providers(operators, factories))
 
 
 def _factory(name: str, cloud: Cloud, line: Line) -> ProviderFactory:

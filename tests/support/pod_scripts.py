@@ -11,9 +11,6 @@ def runpod_script(lock: str) -> PodScript:
     """On RunPod, with a deadline and the limits that are usual."""
     return PodScript(
         version="0.1.0",
-        trainer_url="https://gateway.example.test/v1/trainer/0.1.0/" + "ab" * 32,
-        trainer_version="0.1.0",
-        trainer_sha256="ab" * 32,
         lock=lock,
         release=RunpodRelease("https://api.runpod.io/v2"),
         deadline=timedelta(hours=5),
@@ -25,11 +22,9 @@ def container_script(lock: str) -> PodScript:
     """A container whose end is its machine's end, without a deadline; with values that a shell would misread."""
     return PodScript(
         version="0.1.0 'quoted' $(date)",
-        trainer_url="https://gateway.example.test/v1/trainer/x?y=$HOME&z=`id`",
-        trainer_version="0.1.0",
-        trainer_sha256="cd" * 32,
         lock=lock,
         release=NoRelease(),
+        uv_version="0 && `id`; $HOME",
         deadline=None,
         silence=None,
     )

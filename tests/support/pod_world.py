@@ -73,17 +73,20 @@ class PodWorld:
 
     def script(self, **changes: Any) -> PodScript:
         """A script for the trainer that is served here. The release calls come here, too."""
-        sha256 = hashlib.sha256(self.wheel).hexdigest()
         values = {
-            "trainer_url": f"{self.url}/v1/trainer/{self.bundle.version}/{sha256}",
-            "trainer_version": self.bundle.version,
-            "trainer_sha256": sha256,
             "deadline": None,
             "keep_alive": None,
             "disk_needed_bytes": 1_000_000,
         }
         script = replace(runpod_script(trainer_lock()), **values | changes)
         return replace(script, release=replace(script.release, url=f"{self.url}/v2"))
+
+    @property
+    def trainer(self) -> dict[str, str]:
+        """Where a pod finds the trainer, as the deployer tells it."""
+        sha256 = hashlib.sha256(self.wheel).hexdigest()
+        url = f"{self.url}/v1/trainer/{self.bundle.version}/{sha256}"
+        return {"TRAINER_BUNDLE_URL": url, "TRAINER_BUNDLE_SHA256": sha256}
 
     async def _trainer(self, request: Request) -> Response:
         if request.headers.get("Authorization") != f"Bearer {TOKEN}":

@@ -58,6 +58,12 @@ class LaunchJob(Command):
     docker_image: str | None = None
     volume_size_gb: int | None = None
     environment: dict[str, str] = Field(default_factory=dict)
+    keep_alive_seconds: int = Field(
+        default=0, ge=0, le=86_400, description="A machine stays for so long after a success; it costs until then"
+    )
+    disk_needed_bytes: int = Field(
+        default=10_000_000_000, ge=0, description="Room for packages, model, data and results on the machine"
+    )
     secrets: list[str] = Field(
         default_factory=list, description="Names of the owner's secrets that the pod sees, such as huggingface"
     )

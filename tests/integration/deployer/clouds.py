@@ -68,7 +68,7 @@ def cloud_world(world: World, clouds: Clouds, folder: Path) -> dict[str, str]:
     world.factories = clouds.factories()
     file = folder / "vault.keys"
     add_key(file)
-    return {"VAULT_KEY_FILE": str(file), "HUGGINGFACE_URL": "http://127.0.0.1:9", "WANDB_URL": "http://127.0.0.1:9"}
+    return {"VAULT_KEY_FILE": str(file), "HUB_URL": "http://127.0.0.1:9", "WANDB_URL": "http://127.0.0.1:9"}
 
 
 async def set_key(world: World, owner: str, value: str, *, name: str = CLOUD) -> SecretFacts:

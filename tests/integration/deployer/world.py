@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
@@ -13,7 +13,9 @@ import asyncpg
 from stoker.stack.standalone import RunningNats
 from stoker_deployer.main import Deployer
 from stoker_deployer.providers.accounts import ProviderFactory
+from stoker_deployer.providers.configured import configured_providers
 from stoker_deployer.settings import DeployerSettings
+from stoker_shared.clock import SystemClock
 from stoker_shared.commands import CancelJob, LaunchJob, PlannedOffer
 from stoker_shared.identifiers import new_identifier
 from stoker_shared.job_state import TERMINAL, JobStatus, may_follow
@@ -64,7 +66,9 @@ class World:
 
     async def start_deployer(self, **settings: str) -> Deployer:
         """One more replica."""
-        deployer = Deployer(self._settings(**settings), factories=self.factories)
+        read = self._settings(**settings)
+        configured = configured_providers(read, clock=SystemClock())
+        deployer = Deployer(read, providers=replace(configured, factories=self.factories))
         await deployer.start()
         self.deployers.append(deployer)
         return deployer

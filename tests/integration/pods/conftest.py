@@ -28,7 +28,7 @@ def make(world: PodWorld, receiver: PodReceiver, tmp_path: Path) -> Iterator[Mak
 
     def container(changes: dict[str, object] | None = None, **variables: str) -> Container:
         root = tmp_path / "workspace"
-        made.append(Container(world.script(**changes or {}), receiver, root, **variables))
+        made.append(Container(world.script(**changes or {}), receiver, root, **world.trainer | variables))
         world.container = made[-1]
         return made[-1]
 

@@ -68,7 +68,7 @@ def test_a_bundle_with_other_bytes_is_refused_with_line_and_last_lines(
     make: Make, world: PodWorld, receiver: PodReceiver
 ) -> None:
     world.wheel = wheel(SUCCESS)
-    container = make({"trainer_sha256": "0" * 64})
+    container = make(TRAINER_BUNDLE_SHA256="0" * 64)
     world.trainer_answers = [404]  # one wrong answer is enough: it is not asked for again
     assert container.run() == -9, container.output
     assert ending_of(receiver) == (1, "pod_setup_failed")
@@ -285,7 +285,9 @@ def test_where_nothing_is_to_be_released_the_container_ends_with_the_trainers_co
     world: PodWorld, receiver: PodReceiver, tmp_path: Path
 ) -> None:
     world.wheel = wheel("raise SystemExit(3)")
-    container = Container(replace(world.script(), release=NoRelease()), receiver, tmp_path / "workspace")
+    container = Container(
+        replace(world.script(), release=NoRelease()), receiver, tmp_path / "workspace", **world.trainer
+    )
     assert container.run() == 3, container.output
     assert not world.calls
     assert ending_of(receiver) == (3, "trainer_error")

@@ -7,6 +7,7 @@ import pytest
 from stoker_deployer.jobs.policy import Policy
 from stoker_deployer.providers.configured import configured_providers
 from stoker_deployer.settings import DeployerSettings
+from stoker_shared.clock import SystemClock
 from stoker_shared.errors import ConfigurationInvalid
 from stoker_shared.settings import read_settings
 
@@ -71,8 +72,15 @@ def test_settings_must_hang_together(changes: dict[str, str | None], named: str)
 
 
 async def test_a_provider_exists_if_it_is_configured() -> None:
-    assert list(configured_providers(_read())) == ["local"]
-    assert configured_providers(_read(LOCAL_URL=None, LOCAL_API_KEY=None)) == {}
+    for changes, expected in [
+        ({}, ["local"]),
+        ({"LOCAL_URL": None, "LOCAL_API_KEY": None}, []),
+        ({"RUNPOD_API_KEY": "rpa_OPERATORS"}, ["local", "runpod"]),
+    ]:
+        found = configured_providers(_read(**changes), clock=SystemClock())
+        assert list(found.operators) == expected
+        assert list(found.factories) == ["runpod"]
+        await found.close()
 
 
 def test_the_policy_is_taken_from_the_settings() -> None:

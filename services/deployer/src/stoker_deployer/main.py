@@ -30,9 +30,9 @@ from stoker_deployer.ledger.repository import LedgerRepository
 from stoker_deployer.pipeline.repository import ClaimRepository
 from stoker_deployer.pipeline.sweep import OrphanSweep
 from stoker_deployer.pipeline.workers import Pace, Pipeline
-from stoker_deployer.providers import Provider
+from stoker_deployer.pods.commands import PodCommands
 from stoker_deployer.providers.accounts import Accounts, ProviderFactory
-from stoker_deployer.providers.configured import configured_providers, provider_factories
+from stoker_deployer.providers.configured import Providers, configured_providers
 from stoker_deployer.providers.listings import Listings
 from stoker_deployer.queue import subscribers as queue_subscribers
 from stoker_deployer.queue.answers import QueueAnswers
@@ -61,18 +61,17 @@ class Deployer:
         settings: DeployerSettings,
         *,
         clock: Clock | None = None,
-        providers: Mapping[str, Provider] | None = None,
-        factories: Mapping[str, ProviderFactory] | None = None,
+        providers: Providers | None = None,
     ) -> None:
         clock = clock or SystemClock()
         self.settings = settings
         self.database = Database(settings.database_url, pool_size=settings.database_pool_size)
         self.bus = Bus(BusSettings(url=settings.nats_url, service="deployer", seed_file=settings.nats_seed_file))
         self.relay = Relay(self.database, self.bus.publisher, clock=clock)
-        self.providers = configured_providers(settings) if providers is None else dict(providers)
-        factories = provider_factories(settings) if factories is None else factories
+        self.providers = providers or configured_providers(settings, clock=clock)
+        operators, factories = self.providers.operators, self.providers.factories
         self.vault = self._vault(factories, clock=clock)
-        self.accounts = Accounts(self.providers, factories=factories, keys=self.vault, clock=clock)
+        self.accounts = Accounts(operators, factories=factories, keys=self.vault, clock=clock)
         rpc, ledger = RpcClient(self.bus), LedgerRepository()
         jobs = JobRepository(ledger)
         claims = ClaimRepository(owner=f"{socket.gethostname()}:{os.getpid()}", lease=settings.lease)
@@ -81,7 +80,8 @@ class Deployer:
         calm = Calm(settings.policy(), looks_per_second=settings.looks_per_second)
         observer = Observer(self.accounts, rpc)
         urls = PublicUrls(metrics=settings.metrics_public_url, gateway=settings.gateway_public_url)
-        launcher = Launcher(self.accounts, self.vault, admitter, urls=urls, clock=clock)
+        commands = PodCommands(rpc, settings.pod_limits())
+        launcher = Launcher(self.accounts, self.vault, admitter, commands, urls=urls, clock=clock)
         self.reconciler = Reconciler(
             self.database,
             jobs,
@@ -115,7 +115,7 @@ class Deployer:
         return Vault(
             self.database,
             VaultKeys(settings.vault_key_file),
-            checks=checks(factories, hub_url=settings.huggingface_url, wandb_url=settings.wandb_url),
+            checks=checks(factories, hub_url=settings.hub_url, wandb_url=settings.wandb_url),
             clock=clock,
         )
 
@@ -176,8 +176,7 @@ class Deployer:
     async def _close(self) -> None:
         await end_tasks(self._tasks)
         await self.accounts.close()
-        for provider in self.providers.values():
-            await provider.close()
+        await self.providers.close()
         await self.database.close()
 
 

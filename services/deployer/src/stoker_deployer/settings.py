@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, field_va
 from pydantic_settings import SettingsConfigDict
 
 from stoker_deployer.jobs.policy import Policy
+from stoker_deployer.pods.commands import PodLimits
 from stoker_deployer.providers.hub import HUB_URL
 from stoker_deployer.providers.runpod import settings as runpod
 from stoker_deployer.queue.line import Limits
@@ -43,7 +44,6 @@ class DeployerSettings(ServiceSettings):
     vault_key_file: Path | None = Field(
         default=None, description="Keys of the vault, newest first; without it no secret can be set or opened"
     )
-    huggingface_url: str = Field(default="https://huggingface.co", pattern=r"^https?://")
     wandb_url: str = Field(default="https://api.wandb.ai", pattern=r"^https?://")
     local_timeout: Duration = timedelta(seconds=5)
     local_launch_timeout: Duration = timedelta(seconds=10)
@@ -62,7 +62,15 @@ class DeployerSettings(ServiceSettings):
         default=timedelta(seconds=60), description="Never more than two thirds of LEASE, whatever is set"
     )
     runpod_bill_settles_after: Duration = timedelta(minutes=10)
-    hub_url: str = Field(default=HUB_URL, pattern=r"^https?://", description="Where clouds' machines get models")
+    hub_url: str = Field(
+        default=HUB_URL, pattern=r"^https?://", description="The Hugging Face Hub or a mirror, for clouds' machines too"
+    )
+    pod_deadline_margin: Duration = Field(
+        default=timedelta(minutes=15), description="How much later than the deployer a pod ends itself"
+    )
+    pod_silence: Duration = Field(
+        default=timedelta(minutes=30), description="A pod that hears nothing of the control plane for so long ends"
+    )
 
     max_active_jobs: int = Field(default=64, ge=1, description="Attempts with a machine at once, of everybody")
     max_active_per_user: int | None = Field(default=None, ge=1)
@@ -132,6 +140,10 @@ class DeployerSettings(ServiceSettings):
             per_project=self.max_active_per_project,
             per_provider=self.max_active_per_provider,
         )
+
+    def pod_limits(self) -> PodLimits:
+        """For how long a rented container goes on by itself."""
+        return PodLimits(margin=self.pod_deadline_margin, silence=self.pod_silence, landing=self.landing_default)
 
     def runpod(self) -> runpod.RunpodSettings:
         """What every account at RunPod shares."""

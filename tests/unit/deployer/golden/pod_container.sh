@@ -8,11 +8,8 @@ export LC_ALL="${LC_ALL:-C.UTF-8}" TZ=UTC
 
 # --- settings of this attempt -----------------------------------------------------------------------------------------
 readonly STOKER_VERSION='0.1.0 '"'"'quoted'"'"' $(date)'
-readonly TRAINER_URL='https://gateway.example.test/v1/trainer/x?y=$HOME&z=`id`'
-readonly TRAINER_SHA256=cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd
-readonly TRAINER_WHEEL=stoker_trainer-0.1.0-py3-none-any.whl
 readonly LOCK_SHA256=940a2ec45d49051b1841f4c0c075bbda378fb1ff19dec9159becad76adbc7b0e
-readonly UV_VERSION=0.13.9
+readonly UV_VERSION='0 && `id`; $HOME'
 readonly DISK_NEEDED_MB=10000
 readonly RELEASE_KIND=none
 readonly RELEASE_URL=''
@@ -266,8 +263,8 @@ check_connections() {
 # --- packages: from the image if it has this lock, else by uv, else by pip -------------------------------------------
 
 fetch_bundle() {
-  bundle="$STATE/$TRAINER_WHEEL"
-  attend guard fetch "$TRAINER_URL" "$TRAINER_SHA256" "$bundle"
+  bundle="$STATE/stoker_trainer.whl"
+  attend guard fetch "$TRAINER_BUNDLE_URL" "$TRAINER_BUNDLE_SHA256" "$bundle"
 }
 
 install_packages() {

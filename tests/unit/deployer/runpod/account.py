@@ -53,7 +53,6 @@ async def account(settings: RunpodSettings | None = None, *, key: str = KEY) -> 
                 settings=settings,
                 http=http,
                 clock=clock,
-                render_command=lambda order: f"bash -c 'run {order.name}'",
                 hub=Hub(http, provider="runpod", url="https://hub.test"),
                 log_patience=QUICK,
             )
@@ -68,6 +67,7 @@ def order(**changes: Any) -> MachineOrder:
         gpu_count=1,
         place="secure",
         environment={"JOB_ID": "job-00000000000000aa", "JOB_TOKEN": TOKEN},
+        command=f"bash -c 'run {NAME}'",
     )
     return replace(made, **changes)
 

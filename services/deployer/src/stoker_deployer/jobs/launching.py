@@ -1,6 +1,7 @@
 """Asks for the machine of an attempt: tokens first, then the provider, once."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Protocol
 
@@ -11,8 +12,10 @@ from stoker_deployer.jobs.steps import BeginTermination, Change, RecordMachine, 
 from stoker_deployer.jobs.tables import Attempt
 from stoker_deployer.jobs.view import View
 from stoker_deployer.pipeline.claims import Claim
-from stoker_deployer.providers import MachineOrder
+from stoker_deployer.pods.commands import PodCommands, Stay
+from stoker_deployer.providers import MachineOrder, Provider, RunsContainers
 from stoker_deployer.providers.accounts import AccountMissing, Accounts
+from stoker_deployer.providers.hub import HUB_URL
 from stoker_deployer.retrying.refit import DeviceBatch
 from stoker_shared.clock import Clock
 from stoker_shared.errors import (
@@ -56,6 +59,7 @@ class Launcher:
         accounts: Accounts,
         secrets: PodSecrets,
         admitter: Admitter,
+        commands: PodCommands,
         *,
         urls: PublicUrls,
         clock: Clock,
@@ -63,6 +67,7 @@ class Launcher:
         self._accounts = accounts
         self._secrets = secrets
         self._admitter = admitter
+        self._commands = commands
         self._urls = urls
         self._clock = clock
 
@@ -89,39 +94,70 @@ class Launcher:
             may_resume=view.attempt.may_resume,
             secrets=secrets,
         )
-        return await self._order(view, claim, environment=environment)
+        try:
+            provider = await self._accounts.of_attempt(view.attempt)
+            order = await self._complete(_order_of(view, environment), provider, view)
+        except ServiceUnavailable as error:
+            return cannot_ask(view, error.detail)
+        except RemoteRefusal as error:
+            return BeginTermination(EndReason.PLAN_REFUSED, error.detail, has_no_machine=view.is_fresh_intent)
+        except ProviderError as error:
+            return self._refused(view, error)
+        return await self._ask(provider, order, view=view, claim=claim)
 
     async def _admission(self, view: View, claim: Claim) -> Admission:
         if view.is_fresh_intent and claim.admission is not None:
             return await claim.admission
         return await self._admitter.admit(view.job.launch, attempt=view.attempt.number)
 
-    async def _order(self, view: View, claim: Claim, *, environment: Mapping[str, str]) -> Change:
-        attempt, launch = view.attempt, view.job.launch
-        order = MachineOrder(
-            name=attempt.machine_name,
-            gpu_type=attempt.gpu_type,
-            gpu_count=attempt.gpu_count,
-            place=attempt.place,
-            image=launch.docker_image,
-            volume_size_gb=launch.volume_size_gb,
-            environment=environment,
-        )
+    async def _complete(self, order: MachineOrder, provider: Provider, view: View) -> MachineOrder:
+        """With what a bare container needs, where the provider rents out those."""
+        if not isinstance(provider, RunsContainers):
+            return order
+        command = await self._commands.command(provider.release, _stay_of(view))
+        mirror = {} if provider.hub_url == HUB_URL else {"HF_ENDPOINT": provider.hub_url}
+        return replace(order, command=command.line, environment={**mirror, **order.environment, **command.environment})
+
+    async def _ask(self, provider: Provider, order: MachineOrder, *, view: View, claim: Claim) -> Change:
+        claim.ensure(now=self._clock.now(), needs=provider.launch_timeout)
         try:
-            provider = await self._accounts.of_attempt(attempt)
-            claim.ensure(now=self._clock.now(), needs=provider.launch_timeout)
             return RecordMachine(await provider.launch(order))
         except RateLimited as error:
             return Wait(error.retry_after or view.policy.failed_check_max, error.detail, has_failed=True)
         except ProviderError as error:
-            logger.warning("launch not confirmed", machine=order.name, code=error.code, reason=error.detail)
-            if reason := next((reason for kind, reason in REFUSALS.items() if isinstance(error, kind)), None):
-                # An earlier order of this attempt may have made one: then it is looked for.
-                return BeginTermination(
-                    reason, error.detail, has_no_machine=view.is_fresh_intent, refused_at=self._clock.now()
-                )
-            # Unknown is never taken for no: look for the machine by its name.
-            return Wait(timedelta(0), error.detail, noted={"absent_since": None})
+            return self._refused(view, error)
+
+    def _refused(self, view: View, error: ProviderError) -> Change:
+        logger.warning("launch not confirmed", machine=view.attempt.machine_name, code=error.code, reason=error.detail)
+        if reason := next((reason for kind, reason in REFUSALS.items() if isinstance(error, kind)), None):
+            # An earlier order of this attempt may have made one: then it is looked for.
+            return BeginTermination(
+                reason, error.detail, has_no_machine=view.is_fresh_intent, refused_at=self._clock.now()
+            )
+        # Unknown is never taken for no: look for the machine by its name.
+        return Wait(timedelta(0), error.detail, noted={"absent_since": None})
+
+
+def _order_of(view: View, environment: Mapping[str, str]) -> MachineOrder:
+    attempt, launch = view.attempt, view.job.launch
+    return MachineOrder(
+        name=attempt.machine_name,
+        gpu_type=attempt.gpu_type,
+        gpu_count=attempt.gpu_count,
+        place=attempt.place,
+        image=launch.docker_image,
+        volume_size_gb=launch.volume_size_gb,
+        environment=environment,
+    )
+
+
+def _stay_of(view: View) -> Stay:
+    launch = view.job.launch
+    return Stay(
+        longest=max(timedelta(seconds=view.job.max_duration_seconds) - view.snapshot.ran_before, timedelta(0)),
+        keep_alive=timedelta(seconds=launch.keep_alive_seconds),
+        disk_needed_bytes=launch.disk_needed_bytes,
+    )
 
 
 def _batch_of(attempt: Attempt) -> DeviceBatch | None:

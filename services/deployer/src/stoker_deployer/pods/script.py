@@ -20,7 +20,8 @@ UV_VERSION = "0.13.9"
 
 @dataclass(frozen=True, slots=True)
 class PodScript:
-    """What the script of one attempt must know. It holds no secret: those come by the pod's environment.
+    """What the script of one attempt must know. It holds no secret: those come by the pod's environment, as does
+    which trainer to fetch (`TRAINER_BUNDLE_URL`, `TRAINER_BUNDLE_SHA256`).
 
     `deadline` counts from the start of the container and includes `landing`, the time that a trainer has to save and
     upload when the machine ends itself; None: there is none. `silence` is how long the control plane may say nothing;
@@ -28,9 +29,6 @@ class PodScript:
     """
 
     version: str
-    trainer_url: str
-    trainer_version: str
-    trainer_sha256: str
     lock: str
     release: Release
     deadline: timedelta | None
@@ -87,9 +85,6 @@ class _View:
     def __init__(self, script: PodScript) -> None:
         self._script = script
         self.version = script.version
-        self.trainer_url = script.trainer_url
-        self.trainer_sha256 = script.trainer_sha256
-        self.trainer_filename = f"stoker_trainer-{script.trainer_version}-py3-none-any.whl"
         self.lock = script.lock
         self.lock_sha256 = hashlib.sha256(script.lock.encode()).hexdigest()
         self.uv_version = script.uv_version

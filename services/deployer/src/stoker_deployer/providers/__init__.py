@@ -11,6 +11,7 @@ from stoker_deployer.providers.base import (
     MachineOrder,
     MachineState,
     Provider,
+    RunsContainers,
     Unknown,
 )
 
@@ -25,5 +26,6 @@ __all__ = [
     "MachineOrder",
     "MachineState",
     "Provider",
+    "RunsContainers",
     "Unknown",
 ]

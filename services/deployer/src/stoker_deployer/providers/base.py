@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from stoker_deployer.pods.release import Release
 from stoker_shared.money import MicroUsd
 from stoker_shared.rpc.deployer import ModelFacts, Offer, OffersQuery, ProviderHealth
 
@@ -72,7 +73,10 @@ class Machine:
 
 @dataclass(frozen=True, slots=True)
 class MachineOrder:
-    """What to ask a provider for. `environment` holds tokens, so it is kept out of `repr`."""
+    """What to ask a provider for. `environment` holds tokens, so it is kept out of `repr`.
+
+    `command` is what a bare container runs, as one shell-quoted line; empty for providers that are no `RunsContainers`.
+    """
 
     name: str
     gpu_type: str
@@ -81,6 +85,7 @@ class MachineOrder:
     image: str | None = None
     volume_size_gb: int | None = None
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    command: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,3 +212,21 @@ class Bills(ABC):
             NotBilled: this machine will never be billed; the estimate from price and time stands.
             ProviderError: the provider cannot be asked; the caller asks again.
         """
+
+
+class RunsContainers(ABC):
+    """Capability: machines are bare containers that must be told what to run. Mixed into a `Provider`.
+
+    Orders to it carry the `command` that installs the trainer and runs it, and fetch what they need from the URLs in
+    their environment.
+    """
+
+    @property
+    @abstractmethod
+    def release(self) -> Release:
+        """By which calls such a container ends its own machine."""
+
+    @property
+    @abstractmethod
+    def hub_url(self) -> str:
+        """Where its machines load base models from."""

@@ -32,7 +32,7 @@ class Hub:
     def __init__(self, http: httpx.AsyncClient, *, provider: str, url: str = HUB_URL) -> None:
         self._http = http
         self._provider = provider
-        self._url = url.rstrip("/")
+        self.url = url.rstrip("/")
 
     async def inspect(self, name: str) -> ModelFacts:
         """Facts about a model.
@@ -68,9 +68,7 @@ class Hub:
     async def _json(self, path: str, name: str, *, params: dict[str, str] | None = None) -> dict[str, Any]:
         try:
             # The hub sends on to where its files are; nothing secret goes along.
-            response = await self._http.get(
-                f"{self._url}{path}", params=params, timeout=_TIMEOUT, follow_redirects=True
-            )
+            response = await self._http.get(f"{self.url}{path}", params=params, timeout=_TIMEOUT, follow_redirects=True)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise self._unreachable(type(error).__name__) from error
         if response.status_code in (401, 403) and response.headers.get("X-Error-Code") == _GATED:

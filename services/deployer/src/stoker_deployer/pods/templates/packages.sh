@@ -1,8 +1,8 @@
 # --- packages: from the image if it has this lock, else by uv, else by pip -------------------------------------------
 
 fetch_bundle() {
-  bundle="$STATE/$TRAINER_WHEEL"
-  attend guard fetch "$TRAINER_URL" "$TRAINER_SHA256" "$bundle"
+  bundle="$STATE/stoker_trainer.whl"
+  attend guard fetch "$TRAINER_BUNDLE_URL" "$TRAINER_BUNDLE_SHA256" "$bundle"
 }
 
 install_packages() {

@@ -5,13 +5,12 @@ from typing import Any
 
 from stoker_deployer.providers.base import MachineOrder
 from stoker_deployer.providers.runpod.errors import PROVIDER
+from stoker_deployer.providers.runpod.limits import check_request
 from stoker_deployer.providers.runpod.schemas import Pod
 from stoker_deployer.providers.runpod.settings import Cloud, RunpodSettings
 from stoker_shared.errors import InvalidRequest
 
 WORKSPACE = "/workspace"
-MOST_VARIABLES = 50
-MOST_BYTES = 100_000
 # Upstream's floor for a volume.
 _LEAST_VOLUME_GB = 10
 _CLOUDS: dict[str, Cloud] = {"": "secure", "secure": "secure", "community": "community"}
@@ -22,8 +21,8 @@ def volume_gb(wanted: int | None, settings: RunpodSettings) -> int:
     return max(wanted if wanted is not None else settings.volume_gb, _LEAST_VOLUME_GB)
 
 
-def pod_request(order: MachineOrder, *, command: str, settings: RunpodSettings) -> dict[str, Any]:
-    """The body that orders a machine. `command` is what the container runs, as one shell-quoted line.
+def pod_request(order: MachineOrder, settings: RunpodSettings) -> dict[str, Any]:
+    """The body that orders a machine.
 
     Raises:
         InvalidRequest: RunPod would refuse it, or rents out no such thing.
@@ -33,7 +32,7 @@ def pod_request(order: MachineOrder, *, command: str, settings: RunpodSettings) 
         "image": order.image or settings.image,
         "gpu": {"id": order.gpu_type, "count": order.gpu_count} | _cuda(order, settings),
         "cloud": _cloud(order.place).upper(),
-        "args": command,
+        "args": order.command,
         "disk": settings.disk_gb,
         # Deprecated by RunPod for what cannot be made again. Ours is, and a container that comes back must find the
         # mark that it has run: the container's own disk is wiped then.
@@ -65,17 +64,7 @@ def _cloud(place: str) -> Cloud:
 def _check(order: MachineOrder, body: dict[str, Any]) -> None:
     if order.gpu_count < 1:
         raise _impossible("machines without a GPU are not rented there", "Ask for at least one GPU.")
-    if len(order.environment) > MOST_VARIABLES:
-        raise _impossible(
-            f"{len(order.environment)} environment variables; a pod can have {MOST_VARIABLES}",
-            "Give fewer variables of your own.",
-        )
-    size = len(json.dumps(body).encode())
-    if size > MOST_BYTES:
-        raise _impossible(
-            f"the order is {size} bytes long; RunPod takes {MOST_BYTES}",
-            "Shorten your environment variables; data belongs into the dataset.",
-        )
+    check_request(json.dumps(body).encode(), order.environment)
 
 
 def _impossible(detail: str, next_step: str) -> InvalidRequest:

@@ -1,12 +1,12 @@
 """Provider `runpod`: the pods of one account. A handle is a pod's id; names are ours and not kept unique."""
 
 import asyncio
-from collections.abc import Callable
 from decimal import Decimal
 
 import httpx
 from pydantic import SecretStr
 
+from stoker_deployer.pods.release import RunpodRelease
 from stoker_deployer.providers.base import (
     Alive,
     Bills,
@@ -16,6 +16,7 @@ from stoker_deployer.providers.base import (
     MachineOrder,
     MachineState,
     Provider,
+    RunsContainers,
     Unknown,
 )
 from stoker_deployer.providers.hub import Hub
@@ -37,23 +38,19 @@ from stoker_shared.rpc.deployer import ModelFacts, Offer, OffersQuery, ProviderH
 
 logger = get_logger(__name__)
 
-RenderCommand = Callable[[MachineOrder], str]
-"""What the container of an order runs, as one shell-quoted line."""
 
-
-class RunpodProvider(Provider, Bills):
+class RunpodProvider(Provider, Bills, RunsContainers):
     """One key's account. The HTTP client is shared and belongs to whoever made it."""
 
     name = PROVIDER
 
-    def __init__(  # noqa: PLR0913 - wiring
+    def __init__(
         self,
         key: SecretStr,
         *,
         settings: RunpodSettings,
         http: httpx.AsyncClient,
         clock: Clock,
-        render_command: RenderCommand,
         hub: Hub,
         log_patience: LogPatience | None = None,
     ) -> None:
@@ -62,8 +59,17 @@ class RunpodProvider(Provider, Bills):
         self._client = RunpodClient(key, settings=settings, http=http, clock=clock)
         self._logs = PodLogs(self._client, patience=log_patience)
         self._recent = Recent(clock)
-        self._render_command = render_command
         self._hub = hub
+
+    @property
+    def release(self) -> RunpodRelease:
+        """With the key that RunPod puts into each pod, which holds for that pod only."""
+        return RunpodRelease(self._settings.url)
+
+    @property
+    def hub_url(self) -> str:
+        """The Hugging Face Hub, or a mirror."""
+        return self._hub.url
 
     async def offers(self, query: OffersQuery) -> list[Offer]:
         """Each GPU type in each cloud with its disks priced in; what is out of stock is there, and marked."""
@@ -80,7 +86,7 @@ class RunpodProvider(Provider, Bills):
 
     async def launch(self, order: MachineOrder) -> Machine:
         """Look for a pod of that name, and order one if there is none. The order goes out once."""
-        body = pod_request(order, command=self._render_command(order), settings=self._settings)
+        body = pod_request(order, self._settings)
         try:
             # One deadline for both calls: whoever asked holds its claim no longer.
             async with asyncio.timeout(self.launch_timeout.total_seconds()):
