@@ -59,6 +59,9 @@ class PlanLimits(BaseModel):
     gpu_count: int | None = Field(default=None, ge=0, le=64, description="0 for a machine without GPU")
     docker_image: DockerImage | None = None
     volume_size_gb: int | None = Field(default=None, ge=1, le=65_536)
+    keep_alive_seconds: int = Field(
+        default=0, ge=0, le=86_400, description="How long the machine stays after a success; it costs until then"
+    )
     project: ProjectName = Field(default="default", description="Whose budget it counts against, besides your own")
     max_price_usd_per_hour: Dollars | None = Field(default=None, description="Dearer machines are not taken")
     secrets: set[PodSecret] = Field(
