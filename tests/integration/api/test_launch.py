@@ -27,7 +27,9 @@ async def commands(server: RunningNats, *, at_least: int) -> list[LaunchJob]:
 
 
 async def test_a_launch_answers_with_the_job_and_commands_the_deployer(user: User, clean_bus: RunningNats) -> None:
-    plan = await user.plan(environment={"HF_TOKEN": "x"}, docker_image="img:1", volume_size_gb=20, budget_usd="3")
+    plan = await user.plan(
+        environment={"HF_TOKEN": "x"}, docker_image="img:1", volume_size_gb=20, budget_usd="3", keep_alive_seconds=90
+    )
     response = await user.launch(plan)
     job = response.json()
     assert response.status_code == 201
@@ -39,6 +41,7 @@ async def test_a_launch_answers_with_the_job_and_commands_the_deployer(user: Use
     assert command.job_id == job["job_id"]
     assert (command.owner, command.plan_id, command.plan_hash) == (user.user_id, plan["plan_id"], plan["plan_hash"])
     assert (command.docker_image, command.volume_size_gb) == ("img:1", 20)
+    assert (command.keep_alive_seconds, plan["frozen"]["keep_alive_seconds"]) == (90, 90)
     assert command.environment == {"HF_TOKEN": "x"}
     assert command.budget_micro_usd == 3_000_000
     assert command.dataset_version_id == DATASET_ID
@@ -210,13 +213,16 @@ async def test_a_malformed_launch_is_refused(user: User, body: dict[str, str]) -
 
 
 async def test_one_call_plans_and_launches(user: User, peers: Peers, clean_bus: RunningNats) -> None:
-    body = await deploy_body(user, budget_limit="1.50", environment_variables={"A": "b"}, docker_image="img:2")
+    body = await deploy_body(
+        user, budget_limit="1.50", environment_variables={"A": "b"}, docker_image="img:2", keep_alive_seconds=60
+    )
     response = await user.http.post("/v1/training/deploy/local", json=body)
     assert response.status_code == 201, response.text
     deployed = response.json()
     [command] = await commands(clean_bus, at_least=1)
     assert (command.job_id, command.plan_hash) == (deployed["job"]["job_id"], deployed["plan_hash"])
     assert (command.budget_micro_usd, command.environment, command.docker_image) == (1_500_000, {"A": "b"}, "img:2")
+    assert command.keep_alive_seconds == 60
 
     place = f"/v1/training/deploy/local/{deployed['job']['job_id']}"
     assert (await user.http.get(place)).json()["status"] == "queued"

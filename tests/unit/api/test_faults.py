@@ -269,3 +269,13 @@ def test_a_frozen_situation_is_judged_on_its_own_facts() -> None:
     spoilt = replace(sound, facts=gathered(dataset=a_dataset(state="uploading")))
     assert blocking_faults(sound) == []
     assert [fault.code for fault in blocking_faults(spoilt)] == ["dataset_not_stored"]
+
+
+def test_the_least_budget_covers_the_stay_after_a_success() -> None:
+    plain = situation_of()
+    kept = situation_of(wanted={"keep_alive_seconds": 3600, "budget_usd": "0.05"})
+    # The machine costs 0.10 USD an hour.
+    assert kept.minimum_micro_usd == plain.minimum_micro_usd + 100_000
+    [fault] = blocking_faults(kept)
+    assert fault.code == "budget_below_reservation"
+    assert "3600 s of the machine after a success" in fault.message

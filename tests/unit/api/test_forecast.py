@@ -1,5 +1,6 @@
 """Time and cost before a launch."""
 
+from datetime import timedelta
 from itertools import pairwise
 from typing import Any
 
@@ -51,6 +52,17 @@ def test_held_out_rows_are_not_trained_on() -> None:
 def test_rows_are_cut_at_max_length() -> None:
     recipe = a_recipe(held_out={"fraction": 0}, batch={"max_length": 50})
     assert likely_tokens(recipe) == 1000 * 50
+
+
+def test_a_stay_after_the_success_is_paid_for_like_the_run() -> None:
+    run = forecast(SMOLLM2_135M, a_recipe(), tokens=estimated(), offer=a_gpu_offer())
+    stay = timedelta(minutes=30)
+    kept = forecast(SMOLLM2_135M, a_recipe(), tokens=estimated(), offer=a_gpu_offer(), keep_alive=stay)
+    assert (kept.seconds_low - run.seconds_low, kept.seconds_high - run.seconds_high) == (1800, 1800)
+    # Half an hour at 0.74 USD; each cost is rounded by itself.
+    assert abs(kept.cost_micro_usd_low - run.cost_micro_usd_low - 370_000) <= 1
+    assert abs(kept.cost_micro_usd_high - run.cost_micro_usd_high - 370_000) <= 1
+    assert (run.keep_alive_seconds, kept.keep_alive_seconds) == (0, 1800)
 
 
 def test_max_steps_decide_where_they_are_set() -> None:

@@ -41,6 +41,7 @@ _PLANS = st.builds(
     max_duration_seconds=st.integers(60, 10**6),
     docker_image=st.none() | _TEXT,
     volume_size_gb=st.none() | st.integers(1, 1000),
+    keep_alive_seconds=st.integers(0, 86_400),
     environment_names=st.lists(_TEXT, max_size=3),
 )
 

@@ -7,9 +7,9 @@ from pydantic import ValidationError
 
 from stoker_api.accounts.service import key_hash_of
 from stoker_api.deploy.schemas import DeployRequest
-from stoker_api.plans.schemas import RESERVED_VARIABLES
 from stoker_api.settings import ApiSettings
 from stoker_shared.errors import ConfigurationInvalid, Unauthorised
+from stoker_shared.pod_variables import RESERVED_VARIABLES
 from stoker_shared.settings import read_settings
 from stoker_shared.tokens import token_hash
 from tests.unit.api.examples import DATASET_ID, a_new_plan, a_recipe
@@ -42,10 +42,14 @@ def test_an_environment_that_could_do_harm_is_refused(environment: dict[str, str
         a_new_plan(environment=environment)
 
 
-def test_every_reserved_variable_is_refused() -> None:
-    for name in RESERVED_VARIABLES:
-        with pytest.raises(ValidationError):
-            a_new_plan(environment={name: "x"})
+@pytest.mark.parametrize("name", [*sorted(RESERVED_VARIABLES), "RUNPOD_API_KEY", "STOKER_POD_ROOT"])
+def test_every_reserved_variable_is_refused(name: str) -> None:
+    with pytest.raises(ValidationError, match=name):
+        a_new_plan(environment={name: "x"})
+
+
+def test_a_mirror_of_the_hub_is_the_users_choice() -> None:
+    assert a_new_plan(environment={"HF_ENDPOINT": "https://hub.test"}).environment
 
 
 def test_a_plan_takes_a_recipe_or_a_recipe_id_but_not_both_or_none() -> None:

@@ -25,7 +25,7 @@ def lines(**fields: Any) -> list[str]:
     console = Console(file=io.StringIO(), width=200, color_system=None)
     print_plan(Plan.model_validate({"plan_id": "p", "plan_hash": "h", "is_launchable": True, **fields}), console)
     assert isinstance(console.file, io.StringIO)
-    return [line for line in console.file.getvalue().splitlines() if line.startswith("tokens")]
+    return [line for line in console.file.getvalue().splitlines() if line.startswith(("tokens", "forecast", "disk"))]
 
 
 def test_counted_tokens_are_one_line() -> None:
@@ -43,3 +43,16 @@ def test_an_estimate_says_so_and_what_it_does_not_know() -> None:
 
 def test_a_plan_without_tokens_prints_none() -> None:
     assert lines() == []
+
+
+def test_a_stay_after_the_success_is_part_of_the_forecast() -> None:
+    forecast = {
+        "seconds_low": 700,
+        "seconds_high": 1300,
+        "cost_micro_usd_low": 1_000_000,
+        "cost_micro_usd_high": 2_000_000,
+    }
+    (without,) = lines(forecast=forecast)
+    (kept,) = lines(forecast=forecast | {"keep_alive_seconds": 600})
+    assert "of the machine after" not in without
+    assert "10 min 00 s of which the machine stays after a success" in kept

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from stoker_deployer.jobs.environment import RESERVED_NAMES, PublicUrls, environment_faults, pod_environment
+from stoker_deployer.jobs.environment import PublicUrls, environment_faults, pod_environment
 from stoker_shared.commands import LaunchJob
+from stoker_shared.pod_variables import ATTEMPT_VARIABLES, CONTAINER_VARIABLES, RESERVED_VARIABLES
 from stoker_shared.recipe import DataFormat, training_config
 from stoker_shared.rpc.dataset_gateway import DownloadMinted
 from tests.unit.deployer.rows import JOB, NOW, command
@@ -29,19 +30,21 @@ def _environment(launch: LaunchJob | None = None) -> dict[str, str]:
     return pod_environment(launch or command(), attempt=2, token=SecretStr("the-token"), minted=MINTED, urls=URLS)
 
 
-def _documented() -> set[str]:
+def _documented() -> list[set[str]]:
+    """The lists of names of that section, in order."""
     section = ARCHITECTURE.read_text().split("## What a pod sees")[1].split("## ")[0]
-    listed = section.split("`")[1]
-    return {name.strip() for name in listed.split(",")}
+    return [{name.strip() for name in listed.split(",")} for listed in section.split("`")[1::2]]
 
 
 def test_a_pod_sees_exactly_what_is_documented() -> None:
-    assert set(_environment()) == _documented() == RESERVED_NAMES
+    everywhere, in_containers = _documented()[:2]
+    assert set(_environment()) == everywhere == ATTEMPT_VARIABLES
+    assert in_containers == CONTAINER_VARIABLES
 
 
 def test_the_users_variables_are_added_and_nothing_else() -> None:
     seen = _environment(command(environment={"HF_TOKEN": "theirs", "WANDB_MODE": "offline"}))
-    assert set(seen) - RESERVED_NAMES == {"HF_TOKEN", "WANDB_MODE"}
+    assert set(seen) - RESERVED_VARIABLES == {"HF_TOKEN", "WANDB_MODE"}
     assert seen["HF_TOKEN"] == "theirs"
 
 
@@ -59,7 +62,7 @@ def test_values_are_those_of_the_attempt() -> None:
     assert all(isinstance(value, str) for value in seen.values())
 
 
-@pytest.mark.parametrize("name", sorted(RESERVED_NAMES))
+@pytest.mark.parametrize("name", [*sorted(RESERVED_VARIABLES), "RUNPOD_API_KEY", "STOKER_POD_ROOT"])
 def test_our_names_cannot_be_taken(name: str) -> None:
     assert name in environment_faults({name: "mine", "FINE": "yes"})
 
@@ -74,4 +77,4 @@ def test_a_fault_does_not_show_values() -> None:
 
 
 def test_ordinary_variables_are_fine() -> None:
-    assert environment_faults({"HF_TOKEN": "x", "_private": "y", "lower": "z"}) == ""
+    assert environment_faults({"HF_TOKEN": "x", "HF_ENDPOINT": "https://hub.test", "_private": "y", "lower": "z"}) == ""

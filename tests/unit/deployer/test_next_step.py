@@ -16,11 +16,12 @@ from stoker_deployer.providers import Exited, Gone, Machine
 from stoker_shared.commands import PlannedOffer
 from stoker_shared.job_state import TERMINAL, EndReason, JobStatus, may_follow
 from tests.unit.deployer.cases_before_and_after import PROVISIONING, STARTING, TERMINATING, WAITING
+from tests.unit.deployer.cases_keeping import KEPT
 from tests.unit.deployer.cases_running import WITH_MACHINE
 from tests.unit.deployer.rows import HOURLY, JOB, NOW, ago, attempt, command, exited, job, report, view
 from tests.unit.deployer.situations import QUEUED_THERE, RUNNING, UNKNOWN, WELL, WITHOUT_MACHINE, Case, R, S
 
-CASES = [*WAITING, *PROVISIONING, *STARTING, *WITH_MACHINE, *TERMINATING]
+CASES = [*WAITING, *PROVISIONING, *STARTING, *WITH_MACHINE, *KEPT, *TERMINATING]
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.row.status}: {case.what}")

@@ -165,7 +165,7 @@ class Client:
             provider: who gives the machine.
             budget_usd: the most that the job may cost; None leaves it to the server.
             limits: `gpu_type`, `gpu_count`, `max_attempts`, `max_duration_seconds`, `project`,
-                `max_price_usd_per_hour`, `environment`, ...
+                `max_price_usd_per_hour`, `keep_alive_seconds`, `environment`, ...
 
         Raises:
             InvalidRequest: a field does not have the right form.

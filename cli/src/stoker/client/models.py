@@ -158,6 +158,7 @@ class Forecast(Answer):
     seconds_high: int
     cost_micro_usd_low: int
     cost_micro_usd_high: int
+    keep_alive_seconds: int = 0
     tokens: int = 0
     steps: int = 0
     basis: str = ""

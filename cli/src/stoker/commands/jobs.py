@@ -10,7 +10,7 @@ from rich.markup import escape
 
 from stoker.client import Client, LogWritten
 from stoker.client.models import Job
-from stoker.commands.session import JsonOption, session_of
+from stoker.commands.session import JsonOption, KeepAliveOption, session_of
 from stoker.terminal.figures import show_duration
 from stoker.terminal.screen import print_json, remarks, results
 from stoker.terminal.tables import job_table
@@ -127,6 +127,7 @@ def deploy(  # noqa: PLR0913 - each parameter is an option of the command
     priority: PriorityOption = 0,
     max_price: Annotated[str | None, typer.Option(metavar="USD", help="The most that an hour may cost.")] = None,
     project: Annotated[str | None, typer.Option(help="Whose budget it counts against; stoker budget show.")] = None,
+    keep_alive: KeepAliveOption = None,
     watch_it: Annotated[bool, typer.Option("--watch", help="Follow it to its end.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -140,6 +141,7 @@ def deploy(  # noqa: PLR0913 - each parameter is an option of the command
         "priority": priority or None,
         "max_price_usd_per_hour": max_price,
         "project": project,
+        "keep_alive_seconds": keep_alive,
     }
     with session_of(context).client() as client:
         done = client.deploy(provider, **{name: value for name, value in wanted.items() if value is not None})

@@ -7,7 +7,7 @@ import typer
 
 from stoker.client import Client
 from stoker.client.models import Plan
-from stoker.commands.session import JsonOption, session_of
+from stoker.commands.session import JsonOption, KeepAliveOption, session_of
 from stoker.recipe_options import build_recipe
 from stoker.terminal.plans import print_plan
 from stoker.terminal.screen import print_json, results
@@ -34,6 +34,7 @@ def plan(  # noqa: PLR0913 - each parameter is an option of the command
     project: Annotated[str | None, typer.Option(help="Whose budget it counts against; stoker budget show.")] = None,
     max_attempts: Annotated[int | None, typer.Option(help="Machines to try at most.")] = None,
     max_duration: Annotated[int | None, typer.Option(metavar="SECONDS", help="Longest run.")] = None,
+    keep_alive: KeepAliveOption = None,
     env: Pair = None,
     secret: Annotated[
         list[str] | None, typer.Option(help="huggingface or wandb: a key of stoker secrets that the machine sees.")
@@ -76,6 +77,7 @@ def plan(  # noqa: PLR0913 - each parameter is an option of the command
             "project": project,
             "max_attempts": max_attempts,
             "max_duration_seconds": max_duration,
+            "keep_alive_seconds": keep_alive,
             "environment": variables or None,
             "secrets": secret or None,
         }

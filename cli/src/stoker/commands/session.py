@@ -13,6 +13,9 @@ from stoker.client import Client, RetryPolicy
 PATIENCE = RetryPolicy(give_up_after=timedelta(seconds=15))
 
 JsonOption = Annotated[bool, typer.Option("--json", help="JSON for machines instead of text for people.")]
+KeepAliveOption = Annotated[
+    int | None, typer.Option(metavar="SECONDS", help="How long the machine stays, and costs, after a success.")
+]
 
 
 @dataclass(frozen=True, slots=True)

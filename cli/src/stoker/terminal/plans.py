@@ -58,9 +58,15 @@ def _print_fit(fit: Fit, console: Console) -> None:
 def _print_forecast(forecast: Forecast, console: Console) -> None:
     time = f"{show_duration(float(forecast.seconds_low))} to {show_duration(float(forecast.seconds_high))}"
     cost = show_money_range(forecast.cost_micro_usd_low, forecast.cost_micro_usd_high)
-    console.print(f"forecast  {forecast.steps:,} steps, {forecast.tokens:,} tokens: {time}, {cost}")
+    console.print(f"forecast  {forecast.steps:,} steps, {forecast.tokens:,} tokens: {time}{_stay(forecast)}, {cost}")
     if forecast.basis:
         console.print(f"          from {escape(forecast.basis)}", style="dim")
+
+
+def _stay(forecast: Forecast) -> str:
+    if not forecast.keep_alive_seconds:
+        return ""
+    return f" ({show_duration(float(forecast.keep_alive_seconds))} of which the machine stays after a success)"
 
 
 def _print_faults(title: str, faults: list[Fault], console: Console, *, style: str) -> None:

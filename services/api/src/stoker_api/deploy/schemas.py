@@ -24,6 +24,7 @@ class DeployRequest(PlanLimits):
             gpu_count=self.gpu_count,
             docker_image=self.docker_image,
             volume_size_gb=self.volume_size_gb,
+            keep_alive_seconds=self.keep_alive_seconds,
             project=self.project,
             max_price_usd_per_hour=self.max_price_usd_per_hour,
             recipe_id=self.training_config_id,

@@ -198,7 +198,7 @@ def budget_too_small(situation: Situation) -> Fault | None:
         minimum = show_usd(situation.minimum_micro_usd)
         return Fault(
             code="budget_below_reservation",
-            message=f"{show_usd(budget)} does not cover the {minimum} that an attempt reserves.",
+            message=f"{show_usd(budget)} does not cover the {minimum} that an attempt {_takes(situation)}.",
             next_step=f"Raise the budget to {minimum} at least, or choose a cheaper offer.",
         )
     forecast = situation.forecast
@@ -210,6 +210,11 @@ def budget_too_small(situation: Situation) -> Fault | None:
         message=f"{show_usd(budget)} does not even cover the lowest forecast; it is {least} to {most}.",
         next_step=f"Raise the budget, best to {most}, or train fewer steps.",
     )
+
+
+def _takes(situation: Situation) -> str:
+    stay = f"{situation.keep_alive.total_seconds():.0f} s of the machine after a success"
+    return f"reserves and {stay} cost" if situation.keep_alive else "reserves"
 
 
 BLOCKING: tuple[Check, ...] = (
@@ -247,7 +252,7 @@ def may_take_too_long(situation: Situation) -> Fault | None:
     return Fault(
         code="may_take_too_long",
         message=f"The forecast goes up to {forecast.seconds_high} s; the job is stopped after {longest:.0f} s.",
-        next_step="Raise max_duration_seconds, train fewer steps, or choose a faster GPU.",
+        next_step="Raise max_duration_seconds, train fewer steps, keep the machine for less, or choose a faster GPU.",
     )
 
 

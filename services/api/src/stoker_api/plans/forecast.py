@@ -2,7 +2,7 @@
 
     tokens      mean of a row (`plans.tokens`), cut at `batch.max_length`, x rows x epochs; or x steps x rows per step
     operations  6 x parameters x tokens (forward 2, backward 4; LoRA's saving is within the range)
-    time        set-up + operations / sustained speed of the devices
+    time        set-up + operations / sustained speed of the devices + stay of the machine after a success
     cost        price x time
 
 The range covers how well the speed of the device is known, and how well the tokens are: counted or estimated.
@@ -36,6 +36,7 @@ class Forecast(BaseModel):
     steps: int
     setup_seconds_low: int
     setup_seconds_high: int
+    keep_alive_seconds: int = 0
     seconds_low: int
     seconds_high: int
     cost_micro_usd_low: int
@@ -44,20 +45,23 @@ class Forecast(BaseModel):
     is_speed_known: bool
 
 
-def forecast(model: ModelFacts, recipe: Recipe, *, tokens: TokenLengths, offer: Offer) -> Forecast:
-    """Time and cost of the run on that offer, set-up included."""
+def forecast(
+    model: ModelFacts, recipe: Recipe, *, tokens: TokenLengths, offer: Offer, keep_alive: timedelta = timedelta(0)
+) -> Forecast:
+    """Time and cost of the run on that offer, set-up and the machine's stay after a success included."""
     speed = device_speed(offer.gpu_type, gpu_count=offer.gpu_count)
     setup_low, setup_high = _SETUP_GPU if offer.gpu_count > 0 else _SETUP_CPU
     devices = max(offer.gpu_count, 1)
     fewest, likely, most = training_tokens(recipe, tokens=tokens, devices=devices)
-    low = setup_low + _duration(model, fewest, tera=_together(speed.high, devices))
-    high = setup_high + _duration(model, most, tera=_together(speed.low, devices))
+    low = setup_low + _duration(model, fewest, tera=_together(speed.high, devices)) + keep_alive
+    high = setup_high + _duration(model, most, tera=_together(speed.low, devices)) + keep_alive
     price = MicroUsd(offer.price_micro_usd_per_hour)
     return Forecast(
         tokens=likely,
         steps=training_steps(recipe, rows=tokens.rows, devices=devices),
         setup_seconds_low=_seconds(setup_low),
         setup_seconds_high=_seconds(setup_high),
+        keep_alive_seconds=_seconds(keep_alive),
         seconds_low=_seconds(low),
         seconds_high=_seconds(high),
         cost_micro_usd_low=cost_of(low, price),

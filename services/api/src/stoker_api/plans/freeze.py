@@ -35,6 +35,7 @@ class FrozenPlan(BaseModel):
     max_duration_seconds: int
     docker_image: str | None
     volume_size_gb: int | None
+    keep_alive_seconds: int = 0
     environment_names: list[str]
     secrets: list[str] = Field(default_factory=list, description="Names of the owner's secrets that the pod sees")
 

@@ -12,6 +12,7 @@ from stoker_api.plans.freeze import FrozenPlan
 from stoker_api.plans.memory import FitVerdict, MemoryNeed
 from stoker_api.plans.tokens import TokenLengths
 from stoker_shared.identifiers import Identifier
+from stoker_shared.pod_variables import is_reserved
 from stoker_shared.recipe import Recipe
 from stoker_shared.rpc.dataset_gateway import DatasetFacts
 from stoker_shared.rpc.deployer import ModelFacts, Offer
@@ -21,27 +22,6 @@ _MOST_VARIABLES = 50
 # A launch command must fit into a message, and providers take about 100 kB.
 _MOST_BYTES = 65_536
 
-RESERVED_VARIABLES = frozenset(
-    {
-        "JOB_ID",
-        "JOB_TOKEN",
-        "JOB_ATTEMPT",
-        "USER_ID",
-        "MODEL_NAME",
-        "DATASET_URL",
-        "DATASET_SHA256",
-        "DATASET_FILENAME",
-        "METRICS_API_URL",
-        "ALERT_API_URL",
-        "ARTIFACTS_API_URL",
-        "TRAINING_CONFIG",
-        "DEFAULT_DATALOADER_NUM_WORKERS",
-        "DEFAULT_DATALOADER_PREFETCH_FACTOR",
-        "DEFAULT_PRETOKENIZE",
-    }
-)
-"""Set by Stoker, and refused by the deployer in a launch; most would send the job's token or model elsewhere."""
-
 
 def _checked_environment(environment: dict[str, str]) -> dict[str, str]:
     if len(environment) > _MOST_VARIABLES:
@@ -49,8 +29,8 @@ def _checked_environment(environment: dict[str, str]) -> dict[str, str]:
     for name, value in environment.items():
         if not _NAME.fullmatch(name):
             raise ValueError(f"{name[:80]!r} is not a name of a variable")
-        if name in RESERVED_VARIABLES:
-            raise ValueError(f"{name} is set by Stoker")
+        if is_reserved(name):
+            raise ValueError(f"{name[:80]} is a name that Stoker keeps for itself")
         if "\0" in value:
             raise ValueError(f"the value of {name} holds a NUL")
     if sum(len(f"{name}={value}".encode()) for name, value in environment.items()) > _MOST_BYTES:
@@ -79,6 +59,9 @@ class PlanLimits(BaseModel):
     gpu_count: int | None = Field(default=None, ge=0, le=64, description="0 for a machine without GPU")
     docker_image: DockerImage | None = None
     volume_size_gb: int | None = Field(default=None, ge=1, le=65_536)
+    keep_alive_seconds: int = Field(
+        default=0, ge=0, le=86_400, description="How long the machine stays after a success; it costs until then"
+    )
     project: ProjectName = Field(default="default", description="Whose budget it counts against, besides your own")
     max_price_usd_per_hour: Dollars | None = Field(default=None, description="Dearer machines are not taken")
     secrets: set[PodSecret] = Field(

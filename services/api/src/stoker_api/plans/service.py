@@ -153,10 +153,12 @@ def judge(wanted: NewPlan, *, recipe: Recipe, facts: GatheredFacts, policy: Plan
     ranked = rank_offers(facts.offers.offers if isinstance(facts.offers, OfferList) else [], model=model, recipe=recipe)
     best = ranked[0].offer if ranked else None
     tokens = _tokens(facts, recipe=recipe)
+    keep_alive = timedelta(seconds=wanted.keep_alive_seconds)
     predicted = None
     if model is not None and best is not None and tokens is not None:
-        predicted = forecast(model, recipe, tokens=tokens, offer=best)
-    minimum = cost_of(policy.minimum_reservation, MicroUsd(best.price_micro_usd_per_hour)) if best else MicroUsd(0)
+        predicted = forecast(model, recipe, tokens=tokens, offer=best, keep_alive=keep_alive)
+    least = policy.minimum_reservation + keep_alive
+    minimum = cost_of(least, MicroUsd(best.price_micro_usd_per_hour)) if best else MicroUsd(0)
     given = wanted.max_duration_seconds
     return Situation(
         recipe=recipe,
@@ -168,6 +170,7 @@ def judge(wanted: NewPlan, *, recipe: Recipe, facts: GatheredFacts, policy: Plan
         forecast=predicted,
         budget_micro_usd=_budget(wanted, predicted=predicted, minimum=minimum, floor=policy.default_budget_floor),
         minimum_micro_usd=minimum,
+        keep_alive=keep_alive,
         max_duration=policy.default_max_duration if given is None else timedelta(seconds=given),
         public_urls=dict(policy.public_urls),
         gpu_wanted=_gpu_wanted(wanted),
@@ -232,6 +235,7 @@ def _frozen(owner: str, *, wanted: NewPlan, situation: Situation, policy: PlanPo
         max_duration_seconds=int(situation.max_duration.total_seconds()),
         docker_image=wanted.docker_image,
         volume_size_gb=wanted.volume_size_gb,
+        keep_alive_seconds=wanted.keep_alive_seconds,
         environment_names=sorted(wanted.environment),
         secrets=sorted(wanted.secrets),
     )

@@ -43,6 +43,7 @@ class Situation:
     budget_micro_usd: int
     minimum_micro_usd: int
     max_duration: timedelta
+    keep_alive: timedelta = timedelta(0)
     # URL by name of the setting under which an operator can change it.
     public_urls: dict[str, str] = field(default_factory=dict)
     gpu_wanted: str = "any machine"

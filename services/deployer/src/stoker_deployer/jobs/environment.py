@@ -9,6 +9,7 @@ from pydantic import SecretStr
 
 from stoker_deployer.retrying.refit import DeviceBatch
 from stoker_shared.commands import LaunchJob
+from stoker_shared.pod_variables import is_reserved
 from stoker_shared.recipe import training_config
 from stoker_shared.rpc.dataset_gateway import DownloadMinted
 
@@ -17,26 +18,6 @@ _DEFAULTS = {
     "DEFAULT_DATALOADER_PREFETCH_FACTOR": "2",
     "DEFAULT_PRETOKENIZE": "true",
 }
-RESERVED_NAMES = frozenset(
-    {
-        "JOB_ID",
-        "JOB_TOKEN",
-        "JOB_ATTEMPT",
-        "USER_ID",
-        "MODEL_NAME",
-        "DATASET_URL",
-        "DATASET_SHA256",
-        "DATASET_FILENAME",
-        "METRICS_API_URL",
-        "ALERT_API_URL",
-        "ARTIFACTS_API_URL",
-        "RESUME_CHECKPOINTS",
-        "TRAINING_CONFIG",
-        *_DEFAULTS,
-    }
-)
-"""Set by us; a user's variable of such a name is refused, not overwritten."""
-
 _VARIABLE_NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
 
 
@@ -50,9 +31,9 @@ class PublicUrls:
 
 def environment_faults(users: Mapping[str, str]) -> str:
     """What is wrong with a user's variables, empty if nothing is. Names only, since values may be secrets."""
-    reserved = sorted(RESERVED_NAMES & users.keys())
+    reserved = sorted(filter(is_reserved, users))
     if reserved:
-        return f"These environment variables are set by Stoker and cannot be changed: {', '.join(reserved)}."
+        return f"These environment variables have names that Stoker keeps for itself: {', '.join(reserved)}."
     unusable = sorted(name for name in users if not _VARIABLE_NAME.match(name))
     if unusable:
         return f"These are no names of environment variables: {', '.join(map(repr, unusable))}."

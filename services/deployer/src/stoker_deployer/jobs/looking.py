@@ -71,7 +71,7 @@ class Observer:
 
     async def has_artifacts(self, job: Job, attempt: Attempt, report: AttemptReport | None) -> bool | None:
         """Whether an attempt that says it has a result has stored it; None if that need not or cannot be asked."""
-        if report is None or report.exit is None:
+        if report is None or report.exit is None or attempt.succeeded_at is not None:
             return None
         if reason_of(report.exit) != EndReason.SUCCESS and report.exit.reason != LANDED:
             return None

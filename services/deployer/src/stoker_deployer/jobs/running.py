@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 from stoker_deployer.jobs.ceiling import price_above_ceiling
+from stoker_deployer.jobs.keeping import keep_or_end
 from stoker_deployer.jobs.landing import (
     LANDED,
     budget_exhausted,
@@ -57,6 +58,9 @@ def cannot_ask(view: View, why: str) -> Wait:
 
 def _pod_succeeded(view: View) -> Step | None:
     said = view.sight.report.exit if view.sight.report else None
+    if view.attempt.succeeded_at is not None:
+        # Seen and stored: nobody's silence and no watchdog takes that back.
+        return _phase_advanced(view) or keep_or_end(view, said.message if said else "The trainer reported success.")
     if said is None or reason_of(said) != EndReason.SUCCESS:
         return None
     if view.sight.has_artifacts is None:
@@ -65,7 +69,7 @@ def _pod_succeeded(view: View) -> Step | None:
             view, "the dataset gateway does not tell whether the model is stored"
         )
     if view.sight.has_artifacts:
-        return BeginTermination(EndReason.SUCCESS, said.message)
+        return keep_or_end(view, said.message)
     if view.snapshot.cancellation:
         return None
     return BeginTermination(EndReason.ARTIFACTS_MISSING, f"The gateway has no file of attempt {view.job.attempt}.")

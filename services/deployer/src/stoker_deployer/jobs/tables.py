@@ -97,7 +97,8 @@ class Attempt(Table, table=True):
     the recipe says. `stall_told_at`: the last time that it was told that the machine does not go. `landing_since`: when
     the trainer was ordered to land, for `landing_why`. `bill_state` is a `BillState`; `bill_ask_at`: when the provider
     is asked (again) what it bills. `orphans_micro_usd`: what other machines of its name have cost, which the bill for
-    its own does not cover. `key_version`: of the owner's key that its machine is launched with, 0 for the operator's.
+    its own does not cover. `succeeded_at`: when success and stored model were first seen, if the machine stays on.
+    `key_version`: of the owner's key that its machine is launched with, 0 for the operator's.
     """
 
     __tablename__ = "attempts"
@@ -136,6 +137,7 @@ class Attempt(Table, table=True):
 
     landing_since: datetime | None = _time_or_none()
     landing_why: str | None = None
+    succeeded_at: datetime | None = _time_or_none()
     bill_state: str = ""
     bill_ask_at: datetime | None = _time_or_none()
     billed_micro_usd: int | None = Field(default=None, sa_type=BigInteger)
