@@ -4,6 +4,8 @@ The pod's script runs for real: it installs the trainer's packages by uv, fetche
 reports, uploads, and ends its pod. What it installs comes from a folder of wheels that is filled once.
 """
 
+import os
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -46,10 +48,10 @@ class SimulatedRunpod:
     def prepare(self, folder: Path, model: Path, *, stages: Stages) -> None:
         """Fetch the wheels of the trainer's lock, and put the model where the simulated Hub finds it."""
         self._folder = folder
-        models = folder / "hub" / ORGANISATION
-        models.mkdir(parents=True, exist_ok=True)
-        if not (models / NAME).exists():
-            (models / NAME).symlink_to(model, target_is_directory=True)
+        published = folder / "hub" / ORGANISATION / NAME
+        if not published.exists():
+            # The same files under another name; the Hub follows no link that leads out of its folder.
+            shutil.copytree(model, published, copy_function=os.link)
         with stages.stage("wheels"):
             wheels = _wheels(folder)
             size = sum(file.stat().st_size for file in wheels)
