@@ -106,7 +106,9 @@ class ProviderHealth(Message):
     """One provider.
 
     `is_set_up` False: it waits for a key of the owner's, which is no fault of it. `balance_micro_usd` is what is
-    left in its account, None if it does not tell.
+    left in its account, None if it does not tell. `machines_are_here`: what the operator's own network reaches, its
+    machines reach. `default_volume_gb`: the volume of a machine whose launch names no size, None if there is none to
+    be ordered.
     """
 
     provider: str
@@ -115,6 +117,8 @@ class ProviderHealth(Message):
     detail: str = ""
     next_step: str = ""
     balance_micro_usd: int | None = None
+    machines_are_here: bool = False
+    default_volume_gb: int | None = None
     unknown_machines: list[UnknownMachine] = Field(default_factory=list)
 
 

@@ -180,8 +180,14 @@ class LocalProvider(Provider, Bills):
         try:
             await self._get("/v1/offers")
         except ProviderError as error:
-            return ProviderHealth(provider=self.name, is_usable=False, detail=error.detail, next_step=error.next_step)
-        return ProviderHealth(provider=self.name, is_usable=True)
+            return ProviderHealth(
+                provider=self.name,
+                is_usable=False,
+                detail=error.detail,
+                next_step=error.next_step,
+                machines_are_here=True,
+            )
+        return ProviderHealth(provider=self.name, is_usable=True, machines_are_here=True)
 
     async def close(self) -> None:
         """Close connections."""
