@@ -50,7 +50,11 @@ class RunpodLive:
 
     def charged(self, job_id: str) -> int:
         """What the job's pods have cost, in micro-dollars, by the cloud's own meter."""
-        return sum(usd(str(pod["spent"])) for pod in self.pods(job_id))
+        return sum(self.charged_for(pod) for pod in self.pods(job_id))
+
+    def charged_for(self, pod: Mapping[str, Any]) -> int:
+        """What one of them has cost."""
+        return usd(str(pod["spent"]))
 
     def is_settled(self, job: Job) -> bool:
         """Whether every attempt that had a pod has its bill."""
