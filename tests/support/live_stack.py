@@ -82,8 +82,8 @@ class LiveStack:
 def live_stack(folder: Path, *, services: Sequence[ServiceSpec] = SERVICES, **settings: Any) -> Iterator[LiveStack]:
     """A stack on a data folder, stopped at the end; `settings` are of `StackSettings`."""
     loop = LoopThread()
-    settings = {"data_dir": folder, "min_free_disk_bytes": 0, "port": free_port()} | settings
-    stack = Stack(StackSettings(**settings), services=services)
+    values: dict[str, Any] = {"data_dir": folder, "min_free_disk_bytes": 0, "port": free_port(), **settings}
+    stack = Stack(StackSettings(**values), services=services)
     try:
         loop.run(stack.start())
         api_key = stack.layout.api_key_file.read_text().strip()

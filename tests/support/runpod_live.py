@@ -41,7 +41,7 @@ class RunpodLive:
         """A plan for the tiny model on one cheap GPU."""
         recipe = tiny_recipe(Path(), steps=steps, checkpoint_every=checkpoint_every)
         recipe = recipe.model_copy(update={"model": ModelChoice(name_or_path=MODEL)})
-        choice = {"budget_usd": "1.00", "gpu_type": GPU_TYPE, "gpu_count": 1} | limits
+        choice: dict[str, Any] = {"budget_usd": "1.00", "gpu_type": GPU_TYPE, "gpu_count": 1, **limits}
         return self.stack.client.plan(dataset, recipe=recipe, provider="runpod", **choice)
 
     def pods(self, job_id: str) -> list[dict[str, Any]]:
