@@ -1,18 +1,22 @@
-"""A job on a rented pod, from upload to settled bill, through every service and a simulated RunPod."""
+"""A job on a rented pod, from upload to settled bill, through every service and a simulated RunPod. Looked at after."""
 
 import hashlib
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from stoker.client import JobChanged
+from stoker.client.models import Job
 from stoker.stack.keys import load_or_make_keys
 from stoker.stack.runpod_simulator import simulator_key
 from stoker_shared.job_state import JobStatus
 from stoker_shared.pod_variables import ATTEMPT_VARIABLES, CONTAINER_VARIABLES
+from stoker_shared.rpc.metrics import Line
 from tests.support.runpod_live import MODEL, RunpodLive, runpod_live
 from tests.support.stored import stored_rows
 from tests.support.waiting import wait_until
@@ -23,38 +27,50 @@ WITHIN_SECONDS = 300
 pytestmark = pytest.mark.timeout(900)
 
 
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A job that is over and paid for, its pod, and what was told of both."""
+
+    live: RunpodLive
+    job: Job
+    changes: tuple[JobChanged, ...]
+    lines: tuple[Line, ...]
+    pod: dict[str, Any]
+    order: dict[str, Any]
+    printed: tuple[str, ...]
+
+
 @pytest.fixture(scope="module")
-def runpod(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunpodLive]:
-    with runpod_live(tmp_path_factory.mktemp("runpod")) as running:
-        yield running
+def done(tmp_path_factory: pytest.TempPathFactory, rows: Path) -> Iterator[Done]:
+    with runpod_live(tmp_path_factory.mktemp("runpod")) as live:
+        client = live.stack.client
+        plan = live.plan(client.upload_dataset(rows).dataset_version_id, steps=STEPS)
+        assert plan.is_launchable, plan.blocking
+        job_id = client.launch(plan).job_id
+        changes = tuple(item for item in client.follow(job_id) if isinstance(item, JobChanged))
+        wait_until(lambda: live.is_settled(client.job(job_id)), seconds=WITHIN_SECONDS)
+        wait_until(lambda: not any(pod["processes"] for pod in live.pods(job_id)), seconds=WITHIN_SECONDS)
+        (pod,) = live.pods(job_id)
+        order, printed = live.cloud.order(pod["id"]), tuple(live.cloud.lines(pod["id"]))
+        yield Done(live, client.job(job_id), changes, tuple(client.logs(job_id)), pod, order, printed)
 
 
-def test_a_job_is_trained_on_a_pod_that_is_gone_and_paid_to_the_micro_dollar(
-    runpod: RunpodLive, rows: Path, tmp_path: Path
-) -> None:
-    client, cloud = runpod.stack.client, runpod.cloud
-    plan = runpod.plan(client.upload_dataset(rows).dataset_version_id, steps=STEPS)
-    assert plan.is_launchable, plan.blocking
-    job_id = client.launch(plan).job_id
-    changes = [item for item in client.follow(job_id) if isinstance(item, JobChanged)]
-    wait_until(lambda: runpod.is_settled(client.job(job_id)), seconds=WITHIN_SECONDS)
-    job = client.job(job_id)
-
-    assert (job.status, job.reason, job.attempt) == ("completed", "success", 1), job.detail
-    statuses = list(dict.fromkeys(change.job.status for change in changes))
+def test_it_completes_on_one_pod_and_nothing_of_that_is_left(done: Done) -> None:
+    assert (done.job.status, done.job.reason, done.job.attempt) == ("completed", "success", 1), done.job.detail
+    statuses = list(dict.fromkeys(JobStatus(change.job.status) for change in done.changes))
     assert statuses == sorted(statuses, key=list(JobStatus).index)
+    assert done.pod["starts"] == 1
+    assert done.pod["ended_at"]
+    assert done.pod["processes"] == []
 
-    # One pod, which is gone, and nothing of it runs.
-    (pod,) = runpod.pods(job_id)
-    assert pod["ended_at"]
-    wait_until(lambda: not runpod.pods(job_id)[0]["processes"], seconds=WITHIN_SECONDS)
-    assert pod["starts"] == 1
 
-    # What it cost is what the cloud charged.
-    (bill,) = job.bills
-    assert job.spent_micro_usd == bill.billed_micro_usd == runpod.charged(job_id) > 0
+def test_it_costs_what_the_cloud_has_charged_to_the_micro_dollar(done: Done) -> None:
+    (bill,) = done.job.bills
+    assert done.job.spent_micro_usd == bill.billed_micro_usd == done.live.charged(done.job.job_id) > 0
 
-    # What it has learnt is here.
+
+def test_its_model_has_learnt_and_arrives_whole(done: Done, tmp_path: Path) -> None:
+    client, job_id = done.live.stack.client, done.job.job_id
     for artifact in client.artifacts(job_id):
         file = client.download_artifact(artifact, tmp_path)
         assert hashlib.sha256(file.read_bytes()).hexdigest() == artifact.sha256
@@ -62,52 +78,62 @@ def test_a_job_is_trained_on_a_pod_that_is_gone_and_paid_to_the_micro_dollar(
     assert metrics["held_out"]["loss_after"] < metrics["held_out"]["loss_before"]
     assert [point.step for point in client.metrics(job_id) if "loss" in point.values] == list(range(1, STEPS + 1))
 
-    # Its log is told from the first line on, in order, and early.
-    lines, printed = list(client.logs(job_id)), cloud.lines(pod["id"])
+
+def test_what_its_pod_prints_is_told_from_the_first_line_on(done: Done) -> None:
+    lines = done.lines
     assert [line.sequence for line in lines] == list(range(1, len(lines) + 1))
-    stamped = [(datetime.fromisoformat(at), text) for at, text in map(split_line, printed)]
+    stamped = [(datetime.fromisoformat(at), text) for at, text in map(_split, done.printed)]
     assert [(line.at, line.text) for line in lines] == stamped[: len(lines)]
     stages = [line.text.partition(":")[0] for line in lines if ": begins " in line.text]
     assert lines[0].text.startswith("system: begins ")
     assert stages == ["system", "checks", "bundle", "packages", "training"]
 
-    # It saw what is documented; nobody saw a key of ours.
-    order = cloud.order(pod["id"])
-    assert set(order["env"]) == ATTEMPT_VARIABLES | CONTAINER_VARIABLES | {"HF_ENDPOINT"}
-    assert order["env"]["MODEL_NAME"] == MODEL
-    texts = {
-        "order": json.dumps(order),
-        "log of the pod": "\n".join([*printed, *cloud.lines(pod["id"], None)]),
-        "lines": "\n".join(line.text for line in lines),
-        "events": json.dumps([change.fact | {"job": change.job.model_dump(mode="json")} for change in changes]),
-        "stored events": "\n".join(stored_rows(runpod.stack, "api", "job_events", job_id)),
-        "jobs": "\n".join(stored_rows(runpod.stack, "deployer", "jobs", job_id)),
-        "attempts": "\n".join(stored_rows(runpod.stack, "deployer", "attempts", job_id)),
-    }
-    assert all(texts.values()), [where for where, text in texts.items() if not text]
-    logs = list(runpod.stack.stack.layout.logs.glob("*.log"))
-    assert {"api.log", "deployer.log", "metrics.log", "dataset-gateway.log"} <= {file.name for file in logs}
-    texts |= {file.name: file.read_text(errors="replace") for file in logs}
-    shown = {(what, where) for what, key in keys_of(runpod).items() for where, text in texts.items() if key in text}
-    assert shown == set()
-    tokens = {name: order["env"][name] for name in ("JOB_TOKEN", "DATASET_URL")}
-    tokens["DATASET_URL"] = tokens["DATASET_URL"].rpartition("=")[2]
-    told = {
-        (name, where) for name, token in tokens.items() for where in set(texts) - {"order"} if token in texts[where]
-    }
-    assert told == set()
-    assert all(token not in order["args"] for token in tokens.values())
+
+def test_its_pod_sees_what_is_documented_and_nothing_else(done: Done) -> None:
+    environment = done.order["env"]
+    assert set(environment) == ATTEMPT_VARIABLES | CONTAINER_VARIABLES | {"HF_ENDPOINT"}
+    assert (environment["MODEL_NAME"], environment["JOB_ID"]) == (MODEL, done.job.job_id)
 
 
-def split_line(printed: str) -> tuple[str, str]:
+def test_no_key_of_ours_is_told_and_its_own_tokens_only_to_the_pod(done: Done) -> None:
+    texts = _told(done)
+    assert [
+        (what, where) for what, key in _keys(done.live).items() for where, text in texts.items() if key in text
+    ] == []
+    environment = texts.pop("environment")
+    tokens = (done.order["env"]["JOB_TOKEN"], done.order["env"]["DATASET_URL"].rpartition("=")[2])
+    assert all(len(token) > 20 and token in environment for token in tokens)
+    assert [where for where, text in texts.items() if any(token in text for token in tokens)] == []
+
+
+def _split(printed: str) -> tuple[str, str]:
     """The time and the text of a line as a pod prints it."""
     at, _, text = printed.removeprefix("[").partition("] ")
     return at, text
 
 
-def keys_of(runpod: RunpodLive) -> dict[str, str]:
+def _told(done: Done) -> dict[str, str]:
+    """All that was said to a pod or of it, by where it stands."""
+    stack, job_id = done.live.stack, done.job.job_id
+    texts = {
+        "environment": json.dumps(done.order["env"]),
+        "rest of the order": json.dumps({name: value for name, value in done.order.items() if name != "env"}),
+        "output of the pod": "\n".join(done.live.cloud.lines(done.pod["id"], None)),
+        "log": "\n".join(line.text for line in done.lines),
+        "events": json.dumps([[change.fact, change.job.model_dump(mode="json")] for change in done.changes]),
+        "stored events": "\n".join(stored_rows(stack, "api", "job_events", job_id)),
+        "job": "\n".join(stored_rows(stack, "deployer", "jobs", job_id)),
+        "attempts": "\n".join(stored_rows(stack, "deployer", "attempts", job_id)),
+    }
+    assert all(texts.values()), [where for where, text in texts.items() if not text]
+    logs = {file.name: file.read_text(errors="replace") for file in stack.stack.layout.logs.glob("*.log")}
+    assert {"api.log", "deployer.log", "metrics.log", "dataset-gateway.log"} <= set(logs)
+    return texts | logs
+
+
+def _keys(live: RunpodLive) -> dict[str, str]:
     """Every key of this installation, by what it opens."""
-    layout = runpod.stack.stack.layout
+    layout = live.stack.stack.layout
     keys = load_or_make_keys(layout)
     found = {
         "account": simulator_key(layout),
