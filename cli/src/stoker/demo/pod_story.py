@@ -16,8 +16,9 @@ from stoker.stack.stack_file import find_stack
 from stoker.terminal.figures import show_duration
 from stoker.terminal.tables import table
 from stoker_shared.money import show_usd, usd
+from stoker_shared.rpc.metrics import Line
 
-_STAGE = re.compile(r"^\[(?P<at>\S+)Z\] (?P<stage>\w+): begins ")
+_STAGE = re.compile(r"^(?P<stage>\w+): begins \d+ s after the start$")
 _RUNG = re.compile(r"guard: release: (?P<rung>\w+) \((?P<call>[A-Z]+ \S+)\)")
 
 
@@ -49,7 +50,7 @@ class Cloud:
         return list(answer.raise_for_status().json())
 
 
-def story_of(pods: Sequence[Mapping[str, Any]], job: Job, texts: Sequence[str]) -> PodStory:
+def story_of(pods: Sequence[Mapping[str, Any]], job: Job, lines: Sequence[Line]) -> PodStory:
     """The story of the job's last pod, from what the provider tells, the job's bills and its log."""
     pods = [pod for pod in pods if pod["name"].startswith(f"{job.job_id}-")]
     pod = pods[-1]
@@ -57,14 +58,14 @@ def story_of(pods: Sequence[Mapping[str, Any]], job: Job, texts: Sequence[str]) 
     moments = [
         (ordered, "ordered"),
         *([(datetime.fromisoformat(pod["started_at"]), "container starts")] if pod["started_at"] else []),
-        *_stages(texts, ordered),
+        *_stages(lines),
         *([(datetime.fromisoformat(pod["ended_at"]), f"ended by {pod['ended_by']}")] if pod["ended_at"] else []),
     ]
     (bill,) = [bill for bill in job.bills if bill.attempt == job.attempt]
     return PodStory(
         pod_id=pod["id"],
         moments=[(round((at - ordered).total_seconds(), 1), what) for at, what in sorted(moments)],
-        rungs=[f"{found['rung']}: {found['call']}" for text in texts if (found := _RUNG.search(text))],
+        rungs=[f"{found['rung']}: {found['call']}" for line in lines if (found := _RUNG.search(line.text))],
         ended_by=pod["ended_by"] or "",
         pods_created=len(pods),
         pods_left=sum(pod["ended_at"] is None for pod in pods),
@@ -92,8 +93,7 @@ def show_story(story: PodStory, console: Console) -> None:
     )
 
 
-def _stages(texts: Iterable[str], ordered: datetime) -> Iterator[tuple[datetime, str]]:
-    for text in texts:
-        if found := _STAGE.match(text):
-            at = datetime.fromisoformat(found["at"]).replace(tzinfo=ordered.tzinfo)
-            yield at, f"script: {found['stage']}"
+def _stages(lines: Iterable[Line]) -> Iterator[tuple[datetime, str]]:
+    for line in lines:
+        if found := _STAGE.match(line.text):
+            yield line.at, f"script: {found['stage']}"

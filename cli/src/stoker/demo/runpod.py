@@ -93,7 +93,7 @@ class SimulatedRunpod:
         with stages.stage("settle"):
             job = self._billed(client, job)
             pods = Cloud(self._folder / "stack").pods()
-            result.pod = story_of(pods, job, [line.text for line in client.logs(job.job_id)])
+            result.pod = story_of(pods, job, list(client.logs(job.job_id)))
             result.cost_micro_usd = job.spent_micro_usd
             show_story(result.pod, stages.console)
 
