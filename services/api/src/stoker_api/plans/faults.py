@@ -115,12 +115,17 @@ def model_not_found(situation: Situation) -> Fault | None:
         return None
     if refusal.remote_code != "model_not_found" and provider_not_usable(situation) is not None:
         return None  # told once: whoever cannot be used cannot look at a model either
-    code = "model_not_found" if refusal.remote_code == "model_not_found" else "model_not_inspected"
     return Fault(
-        code=code,
+        code=refusal.remote_code if refusal.remote_code in _MODEL_FAULTS else "model_not_inspected",
         message=refusal.detail,
-        next_step=refusal.next_step or "Check recipe.model.name_or_path; a gated model needs HF_TOKEN.",
+        next_step=refusal.next_step or "Check recipe.model.name_or_path.",
     )
+
+
+# What is wrong with the model, or with the token that it is asked for with; anything else says nothing about it.
+_MODEL_FAULTS = frozenset(
+    {"model_not_found", "model_gated", "model_no_access", "model_unusable", "hub_token_refused", "secret_not_set"}
+)
 
 
 def no_offers(situation: Situation) -> Fault | None:
