@@ -13,7 +13,7 @@ PYTEST := $(BIN)/python -m pytest
 JOBS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-all lint bench bench-check bench-submit bench-delivery bench-token bench-reconcile bench-pod-start chaos chaos-kill up bundle clean
+.PHONY: help install demo demo-runpod test test-all lint bench bench-check bench-submit bench-delivery bench-token bench-reconcile bench-pod-start chaos chaos-kill up bundle clean
 
 help: ## list what make can do
 	@echo "Stoker"
@@ -23,6 +23,9 @@ install: $(VENV)/.ready ## install everything into .venv; the other targets do i
 
 demo: $(VENV)/.ready ## from nothing to a fine-tuned model through every service
 	$(BIN)/python -m stoker.demo
+
+demo-runpod: $(VENV)/.ready ## the same on a rented pod: a simulated RunPod runs the pod's script for real
+	$(BIN)/python -m stoker.demo --provider runpod --folder .demo-runpod
 
 up: $(VENV)/.ready ## the whole system on this machine, until Ctrl-C
 	$(BIN)/stoker up
@@ -80,8 +83,8 @@ bundle: $(VENV)/.ready ## the trainer as one archive in dist/, with its SHA-256;
 	@$(BIN)/python -m tools.bundle
 
 clean: ## remove .venv, caches and what the demo left
-	@echo "Removing $(VENV), .demo, dist and caches"
-	@rm -rf $(VENV) .demo dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@echo "Removing $(VENV), .demo, .demo-runpod, dist and caches"
+	@rm -rf $(VENV) .demo .demo-runpod dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Two stamps: the pinned packages take minutes, our own distributions seconds.

@@ -2,7 +2,7 @@
 
 import asyncio
 import shlex
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -18,7 +18,7 @@ from stoker_deployer.providers.runpod.logs import LogPatience
 from stoker_shared.clock import SystemClock
 from tests.contract.subject import Subject
 from tests.simulators.hub import running_hub
-from tests.simulators.runpod.rules import Window
+from tests.simulators.runpod.rules import Rules
 from tests.simulators.runpod.running import QUICK, RunningRunpod, running_runpod
 from tests.support.ports import free_port
 
@@ -79,10 +79,9 @@ class RunpodAccounts:
 
 
 @contextmanager
-def running_accounts(folder: Path, *, quotas: Mapping[Window, int] | None = None) -> Iterator[RunpodAccounts]:
-    """A simulator of RunPod, with quotas of its own if need be, and a hub of the models in `folder`/models."""
+def running_accounts(folder: Path, *, rules: Rules = QUICK) -> Iterator[RunpodAccounts]:
+    """A simulator of RunPod, and a hub of the models in `folder`/models."""
     (folder / "models").mkdir(exist_ok=True)
-    rules = QUICK.model_copy(update={"quotas": dict(quotas)}) if quotas else QUICK
     with running_hub(folder / "models") as hub_url, running_runpod(folder / "runpod", rules) as runpod:
         yield RunpodAccounts(runpod, hub_url)
 

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from stoker_deployer.providers import Alive, Gone, MachineOrder, Unknown
 from stoker_deployer.providers.runpod import RunpodProvider
@@ -19,6 +20,8 @@ from stoker_shared.errors import (
 from stoker_shared.identifiers import new_identifier
 from stoker_shared.rpc.deployer import OffersQuery
 from tests.contract.runpod_accounts import COMMAND, GPU_TYPE, RunpodAccounts, eventually, running_accounts
+from tests.simulators.runpod.rules import RIGHTS, AccountRules, KeyRules
+from tests.simulators.runpod.running import QUICK
 
 
 @pytest.fixture(scope="module")
@@ -187,8 +190,29 @@ async def test_the_balance_is_known(accounts: RunpodAccounts, provider: RunpodPr
     assert health.balance_micro_usd > 0
 
 
+async def test_keys_of_one_account_are_known_to_be_of_one_account(tmp_path: Path) -> None:
+    keys = {name: f"rpa_{name}KEYOFATEST" for name in ("FIRST", "SECOND", "NARROW", "STRANGE")}
+    annas = AccountRules(
+        name="anna",
+        keys=(
+            KeyRules(key=SecretStr(keys["FIRST"])),  # the simulator gives it a value of its own
+            KeyRules(key=SecretStr(keys["SECOND"])),
+            KeyRules(key=SecretStr(keys["NARROW"]), rights=RIGHTS - {"account"}),
+        ),
+    )
+    bertas = AccountRules(name="berta", keys=(KeyRules(key=SecretStr(keys["STRANGE"])),))
+    with running_accounts(tmp_path, rules=QUICK.model_copy(update={"accounts": (annas, bertas)})) as two:
+        opened = two.open()
+        first = await opened.provider().account_id()
+        assert first
+        assert await opened.provider(key=keys["SECOND"]).account_id() == first
+        assert await opened.provider(key=keys["NARROW"]).account_id() == ""
+        assert await opened.provider(key=keys["STRANGE"]).account_id() not in ("", first)
+        await opened.close()
+
+
 async def test_looks_end_before_runpod_must_refuse_them_and_an_end_is_still_taken(tmp_path: Path) -> None:
-    with running_accounts(tmp_path, quotas={"minute": 40}) as scarce:
+    with running_accounts(tmp_path, rules=QUICK.model_copy(update={"quotas": {"minute": 40}})) as scarce:
         opened = scarce.open()
         provider = opened.provider()
         launched = await provider.launch(_order())

@@ -5,9 +5,11 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
-from stoker_shared.errors import ConfigurationInvalid
-from stoker_shared.logging import configure_logging
+from stoker_shared.errors import ConfigurationInvalid, StokerError
+from stoker_shared.logging import configure_logging, get_logger
 from stoker_shared.settings import ServiceSettings, read_settings
+
+logger = get_logger(__name__)
 
 SettingsT = TypeVar("SettingsT", bound=ServiceSettings)
 
@@ -22,7 +24,8 @@ def run_command(
 ) -> int:
     """Read the settings and run the one command that is asked for.
 
-    Returns the exit code: 2 if the command is not known or a setting is wrong, with one line that says which.
+    Returns the exit code: 2 if the command is not known or a setting is wrong, 1 if it could not be done; with one line
+    that says which, and what to do.
     """
     command = commands.get(arguments[0]) if len(arguments) == 1 else None
     if command is None:
@@ -37,6 +40,10 @@ def run_command(
     except ConfigurationInvalid as error:
         sys.stderr.write(f"{error}\n")
         return 2
+    except StokerError as error:
+        logger.debug("the command was not done", command=arguments[0], exc_info=error)
+        sys.stderr.write(f"{error}\n")
+        return 1
     finally:
         gc.enable()
     return 0

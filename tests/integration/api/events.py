@@ -6,6 +6,7 @@ from uuid import uuid4
 
 from stoker_shared.events import (
     AnyJobEvent,
+    CostSettled,
     JobCompleted,
     JobEvent,
     JobFailed,
@@ -47,6 +48,22 @@ def a_failure(job_id: str, sequence: int) -> AnyJobEvent:
         JobFailed, job_id, sequence, JobStatus.FAILED, reason=EndReason.OUT_OF_MEMORY, detail=detail
     )
     return failed
+
+
+def a_bill(job_id: str, sequence: int, *, of_attempt: int, estimated: int, billed: int) -> AnyJobEvent:
+    """The provider has told what an attempt cost."""
+    told: CostSettled = an_event(
+        CostSettled,
+        job_id,
+        sequence,
+        JobStatus.COMPLETED,
+        reason=EndReason.SUCCESS,
+        settled_attempt=of_attempt,
+        estimated_micro_usd=estimated,
+        billed_micro_usd=billed,
+        spent_micro_usd=billed,
+    )
+    return told
 
 
 def a_requeue(job_id: str, sequence: int) -> AnyJobEvent:

@@ -16,7 +16,7 @@ from stoker_shared.database import Database
 from stoker_shared.rpc.dataset_gateway import DeleteArtifact
 from stoker_shared.rpc.deployer import QueuePlace, QueueQuery
 from tests.integration.api.conftest import Api, User
-from tests.integration.api.events import a_failure, a_life, a_requeue
+from tests.integration.api.events import a_bill, a_failure, a_life, a_requeue
 from tests.integration.api.peers import ARTIFACT_ID, Peers, an_artifact
 from tests.support.bus import stored, until
 from tests.support.servers import TestDatabase
@@ -49,6 +49,17 @@ async def test_the_view_follows_the_events(user: User, peers: Peers) -> None:
     assert job["message"]
     assert job["advice"]
     assert job["progress"] is None
+
+
+async def test_a_bill_stands_beside_what_was_estimated(user: User, peers: Peers) -> None:
+    job_id = await user.job()
+    for event in a_life(job_id):
+        await peers.tell(event)
+    assert (await job_at(user, job_id, sequence=8))["bills"] == []
+    await peers.tell(a_bill(job_id, 9, of_attempt=1, estimated=9000, billed=8500))
+    job = await job_at(user, job_id, sequence=9)
+    assert job["bills"] == [{"attempt": 1, "estimated_micro_usd": 9000, "billed_micro_usd": 8500}]
+    assert (job["status"], job["spent_micro_usd"]) == ("completed", 8500)
 
 
 async def test_a_running_machine_costs_more_by_the_second(user: User, peers: Peers, clock: ManualClock) -> None:

@@ -177,6 +177,20 @@ async def test_an_abandoned_check_leaves_no_process_and_its_place_is_free(
     assert (await checker.check(stored)).faults == []
 
 
+async def test_a_check_that_is_abandoned_while_its_process_starts_leaves_none(
+    object_store: TestBucket, small_checker: Checker
+) -> None:
+    stored = put(object_store, GOOD)
+    running = asyncio.create_task(small_checker.check(stored))
+    while not small_checker._busy:  # noqa: ASYNC110 - no event tells of the moment before the start
+        await asyncio.sleep(0)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert (await small_checker.check(stored)).faults == []
+    assert len(children()) == 1
+
+
 async def test_the_event_loop_keeps_turning_while_a_file_is_checked(object_store: TestBucket, checker: Checker) -> None:
     stored = put(object_store, b"\n".join([GOOD] * 100))
     await checker.check(put(object_store, GOOD))

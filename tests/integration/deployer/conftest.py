@@ -33,4 +33,5 @@ async def world(
     yield made
     for deployer in made.deployers:
         await deployer.stop()
+        assert all(client.is_closed for client in deployer.providers.connections)
     await made.peers.stop()

@@ -122,6 +122,17 @@ async def test_a_missing_setting_is_named_and_nothing_starts(
     assert "Traceback" not in ended.stderr
 
 
+async def test_secrets_that_cannot_be_sealed_anew_are_told_with_what_to_do(
+    nats_server: RunningNats, database: TestDatabase
+) -> None:
+    ended = await asyncio.to_thread(_run, _environment(nats_server, database, free_port()), "reseal-secrets")
+    assert ended.returncode == 1
+    assert "the vault" in ended.stderr
+    assert "STOKER_DEPLOYER_VAULT_KEY_FILE" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert ended.stdout == ""
+
+
 async def test_a_stop_lets_a_running_step_end(world: World) -> None:
     # On a busy machine a step takes its time; leases are not renewed while a deployer stops.
     deployer = await world.start_deployer(LEASE="60", STOP_GRACE="30")

@@ -19,9 +19,8 @@ async def _running(world: World) -> list[str]:
     return jobs
 
 
-async def _due_together(world: World) -> bool:
-    due = "UPDATE jobs SET next_check_at = now() WHERE lock_token IS NULL RETURNING job_id"
-    return len(await world.query(due)) == JOBS
+async def _due_together(world: World) -> None:
+    await world.query("UPDATE jobs SET next_check_at = now() WHERE lock_token IS NULL RETURNING job_id")
 
 
 def _ends_with(world: World, *operations: str) -> bool:
@@ -35,9 +34,13 @@ def _calls(world: World, operation: str) -> int:
 async def test_many_jobs_share_a_listing(world: World) -> None:
     await world.start_deployer(**TOGETHER)
     await _running(world)
-    await until(lambda: _due_together(world))
-    # From now on all are due in the same polls, and nobody is asked for alone between two listings.
-    await eventually(lambda: _ends_with(world, "list", "list", "list"), seconds=120)
+
+    async def are_listed() -> bool:
+        # All are due in the same polls, and nobody is asked for alone between two listings.
+        await _due_together(world)
+        return _ends_with(world, "list", "list", "list")
+
+    await until(are_listed)
 
 
 async def test_phases_and_ends_that_nobody_told_of_are_found_in_rounds(world: World) -> None:

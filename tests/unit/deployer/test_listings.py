@@ -69,3 +69,11 @@ async def test_a_provider_that_does_not_answer_is_asked_once_for_all() -> None:
     provider.failure = None
     clock.advance(timedelta(seconds=2))
     assert await listings.alive(provider) == {"a": RUNNING}  # type: ignore[arg-type]
+
+
+async def test_each_account_at_a_provider_has_a_listing_of_its_own() -> None:
+    annas, bertas, listings = Listed(a=RUNNING), Listed(b=RUNNING), made(ManualClock(NOW))
+    annas.failure = UnknownOutcome("listed", "the key is refused", next_step="Set it.")
+    with pytest.raises(UnknownOutcome):
+        await listings.alive(annas)  # type: ignore[arg-type]
+    assert await listings.alive(bertas) == {"b": RUNNING}  # type: ignore[arg-type]

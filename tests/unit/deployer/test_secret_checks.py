@@ -1,10 +1,13 @@
 """What the places that secrets are for answer, and what is made of it."""
 
+import asyncio
+
 import httpx
 import pytest
 import respx
 from pydantic import SecretStr
 
+from stoker_deployer.vault import checking
 from stoker_deployer.vault.checking import checks
 from stoker_deployer.vault.errors import SecretRefused
 from stoker_shared.clock import ManualClock
@@ -84,3 +87,14 @@ async def test_a_provider_tells_whose_the_key_is_and_is_closed() -> None:
     with pytest.raises(SecretRefused):
         await check(SECRET)
     assert len(closed) == 3
+
+
+async def test_a_provider_that_never_answers_leaves_a_key_unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Silent(HostileProvider):
+        async def account_id(self) -> str:
+            await asyncio.Event().wait()
+            raise AssertionError
+
+    monkeypatch.setattr(checking, "_PROVIDER_SECONDS", 0.05)
+    check = checks({"cloud": lambda _: Silent(Cloud(ManualClock(NOW)))}, hub_url=HUB, wandb_url=WANDB)["cloud"]
+    assert await check(SECRET) == checking.Verdict("unchecked")

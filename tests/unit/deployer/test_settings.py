@@ -81,6 +81,8 @@ async def test_a_provider_exists_if_it_is_configured() -> None:
         assert list(found.operators) == expected
         assert list(found.factories) == ["runpod"]
         await found.close()
+        assert found.connections
+        assert all(client.is_closed for client in found.connections)
 
 
 def test_the_policy_is_taken_from_the_settings() -> None:

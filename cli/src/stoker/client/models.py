@@ -64,6 +64,14 @@ class QueuePosition(Answer):
     reason: str = ""
 
 
+class AttemptBill(Answer):
+    """What the provider's books say of an attempt, beside what it was estimated at until they did."""
+
+    attempt: int
+    estimated_micro_usd: int
+    billed_micro_usd: int
+
+
 class Job(Answer):
     """One launched plan. `spent_micro_usd` leaves out what the machine costs since `billing_started_at`."""
 
@@ -85,6 +93,7 @@ class Job(Answer):
     created_at: AwareDatetime | None = None
     progress: MachineWord | None = None
     queue: QueuePosition | None = None
+    bills: list[AttemptBill] = Field(default_factory=list)
 
     @property
     def is_over(self) -> bool:

@@ -6,7 +6,7 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, NoReturn
+from typing import Annotated, Literal, NoReturn
 
 import typer
 from rich.console import Console
@@ -22,15 +22,17 @@ from stoker_shared.clock import SystemClock
 
 INTERRUPTED = 130
 _DEFAULTS = DemoOptions()
+Provider = Literal["local", "runpod"]
 
 
 def demo(
     folder: Annotated[Path, typer.Option(help="Where everything is kept.")] = _DEFAULTS.folder,
+    provider: Annotated[Provider, typer.Option(help="This machine, or pods of a simulated RunPod.")] = "local",
     steps: Annotated[int, typer.Option(min=1, help="Training steps.")] = _DEFAULTS.steps,
     held_out_rows: Annotated[int, typer.Option(min=1, help="Rows to measure on.")] = _DEFAULTS.held_out_rows,
 ) -> None:
     """From nothing to a fine-tuned model, through every service of Stoker, on this machine."""
-    options = DemoOptions(folder=folder, steps=steps, held_out_rows=held_out_rows)
+    options = DemoOptions(folder=folder, provider=provider, steps=steps, held_out_rows=held_out_rows)
     raise typer.Exit(run_demo(options, console=results()))
 
 

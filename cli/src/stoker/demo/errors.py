@@ -40,6 +40,16 @@ class ProcessesLeft(DemoError):
         )
 
 
+class NotSettled(DemoError):
+    """The provider's bill did not come."""
+
+    def __init__(self, job_id: str, *, seconds: float) -> None:
+        super().__init__(
+            f"No bill for {job_id} has come within {seconds:.0f} s.",
+            next_step="Look at the logs of the deployer in the folder of the demo.",
+        )
+
+
 class JobNotCompleted(DemoError):
     """The job ended without a model."""
 

@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from stoker.demo.pod_story import PodStory
 from stoker_shared.recipe import Batch, HeldOut, Length, Lora, ModelChoice, Optimiser, Recipe
 
 ASKED = "shutil.copytree"
@@ -18,14 +19,15 @@ class DemoOptions:
     """Where the demo works and how long it trains. Sized for two CPU cores and ten minutes in all."""
 
     folder: Path = field(default_factory=lambda: Path(".demo"))
+    provider: Literal["local", "runpod"] = "local"
     steps: int = 40
     held_out_rows: int = 32
 
 
-def demo_recipe(model: Path, options: DemoOptions) -> Recipe:
+def demo_recipe(model: str, options: DemoOptions) -> Recipe:
     """LoRA on all linear layers; the held-out rows are drawn with a seed and never trained on."""
     return Recipe(
-        model=ModelChoice(name_or_path=str(model), dtype="float32"),
+        model=ModelChoice(name_or_path=model, dtype="float32"),
         held_out=HeldOut(fraction=0.05, max_rows=options.held_out_rows),
         lora=Lora(rank=16, alpha=32),
         optimiser=Optimiser(learning_rate=1e-3, schedule="cosine", warmup_ratio=0.1),
@@ -49,4 +51,5 @@ class DemoResult:
     losses: list[float] = field(default_factory=list)
     answers: dict[str, str] = field(default_factory=dict)
     artifacts: list[dict[str, Any]] = field(default_factory=list)
+    pod: PodStory | None = None
     total_seconds: float = 0.0

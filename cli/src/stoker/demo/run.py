@@ -15,7 +15,8 @@ from stoker.demo.base_model import fetch_base_model
 from stoker.demo.errors import JobNotCompleted
 from stoker.demo.plan import ASKED, BUDGET_USD, QUESTION, DemoOptions, DemoResult, demo_recipe
 from stoker.demo.programs import run_program
-from stoker.demo.stack_process import StackProcess
+from stoker.demo.runpod import SimulatedRunpod
+from stoker.demo.sites import Site, ThisMachine
 from stoker.demo.stages import Stages
 from stoker.terminal.board import LOSS
 from stoker.terminal.plans import print_plan
@@ -33,7 +34,8 @@ class Demo:
         self._folder = options.folder.absolute()
         self._console = console
         self._clock = clock
-        self._stages = Stages(console)
+        self._site: Site = SimulatedRunpod() if options.provider == "runpod" else ThisMachine()
+        self._stages = Stages(console, left_out=self._site.stages_left_out)
         self.result = DemoResult(stages=self._stages.seconds)
 
     def run(self) -> DemoResult:
@@ -47,7 +49,8 @@ class Demo:
             self._console.print(f"      {model}")
         with self._stages.stage("dataset"):
             file = self._write_dataset()
-        stack = StackProcess(self._folder / "stack")
+        self._site.prepare(self._folder, model, stages=self._stages)
+        stack = self._site.stack(self._folder / "stack")
         try:
             with self._stages.stage("stack"):
                 stack.start()
@@ -77,7 +80,9 @@ class Demo:
         with self._stages.stage("train"):
             job = self._train(client, plan)
         with self._stages.stage("download"):
-            return self._download(client, job)
+            folder = self._download(client, job)
+        self._site.settle(client, job, result=self.result, stages=self._stages)
+        return folder
 
     def _write_dataset(self) -> Path:
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -105,7 +110,8 @@ class Demo:
         return dataset
 
     def _plan(self, client: Client, dataset: Dataset, model: Path) -> Plan:
-        plan = client.plan(dataset, recipe=demo_recipe(model, self._options), provider="local", budget_usd=BUDGET_USD)
+        recipe = demo_recipe(self._site.model_name(model), self._options)
+        plan = client.plan(dataset, recipe=recipe, budget_usd=BUDGET_USD, **self._site.choice())
         print_plan(plan, self._console)
         self.result.forecast = plan.forecast.model_dump(mode="json") if plan.forecast else {}
         return plan

@@ -1,11 +1,12 @@
 """The whole system as a child process of the demo."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -24,8 +25,17 @@ LOOK_EVERY = 0.2
 class StackProcess:
     """`stoker up` on a data folder of its own, from `with` to the end of the block."""
 
-    def __init__(self, data_dir: Path, *, sleep: Callable[[float], None] = time.sleep) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        *,
+        options: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
         self.data_dir = data_dir
+        self._options = options
+        self._environment = {**os.environ, **(environment or {})}
         self._sleep = sleep
         self.log_file = data_dir.with_name(f"{data_dir.name}.log")
         self._process: subprocess.Popen[bytes] | None = None
@@ -46,11 +56,16 @@ class StackProcess:
             ProgramFailed: it did not become ready; nothing is left running.
         """
         self.data_dir.parent.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "stoker.main", "up", "--data", str(self.data_dir), "--plain"]
+        command = [sys.executable, "-m", "stoker.main", "up", "--data", str(self.data_dir), "--plain", *self._options]
         with self.log_file.open("wb") as log:
             # A session of its own: Ctrl-C is for the demo, which then stops the stack in good order.
             self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+                command,
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
             )
         deadline = time.monotonic() + READY_TIMEOUT
         while not _is_ready(self.data_dir / "stack.json", self._process.pid):

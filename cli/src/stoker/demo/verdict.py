@@ -43,4 +43,35 @@ def both_answered(result: DemoResult, _options: DemoOptions) -> str | None:
     return "Both models gave the same answer." if base == tuned else None
 
 
-CHECKS: tuple[Check, ...] = (held_out_loss_fell, files_are_whole, curve_is_complete, both_answered)
+def pod_is_gone(result: DemoResult, _options: DemoOptions) -> str | None:
+    """One pod was rented, and nothing of it is left."""
+    pod = result.pod
+    if pod is None:
+        return None
+    if pod.pods_created != 1:
+        return f"{pod.pods_created} pods were made for one attempt."
+    left = [f"{pod.pods_left} pods"] * bool(pod.pods_left) + [f"{pod.processes_left} processes"] * bool(
+        pod.processes_left
+    )
+    return f"This is left at the provider: {', '.join(left)}." if left else None
+
+
+def bill_is_what_was_charged(result: DemoResult, _options: DemoOptions) -> str | None:
+    """The ledger holds what the provider took, to the micro-dollar."""
+    pod = result.pod
+    if pod is None or pod.billed_micro_usd == pod.charged_micro_usd == result.cost_micro_usd:
+        return None
+    return (
+        f"The job cost {result.cost_micro_usd}, billed were {pod.billed_micro_usd}, "
+        f"charged {pod.charged_micro_usd} micro-dollars."
+    )
+
+
+CHECKS: tuple[Check, ...] = (
+    held_out_loss_fell,
+    files_are_whole,
+    curve_is_complete,
+    both_answered,
+    pod_is_gone,
+    bill_is_what_was_charged,
+)

@@ -16,17 +16,25 @@ PlainOption = Annotated[bool, typer.Option("--plain", help="One line for each ch
 SimulatorOption = Annotated[
     bool, typer.Option("--with-runpod-simulator", help="Rent from a RunPod that is simulated on this machine.")
 ]
+HubOption = Annotated[
+    Path | None,
+    typer.Option("--simulated-hub", help="With it: models that it finds on a simulated Hub.", metavar="DIR"),
+]
 
 
 def up(
-    data: DataOption = None, port: PortOption = None, plain: PlainOption = False, runpod: SimulatorOption = False
+    data: DataOption = None,
+    port: PortOption = None,
+    plain: PlainOption = False,
+    runpod: SimulatorOption = False,
+    hub: HubOption = None,
 ) -> None:
     """Run the whole system on this machine until Ctrl-C."""
     try:
         from stoker.stack.run_up import run_up
     except ModuleNotFoundError as error:
         _parts_missing(error)
-    raise typer.Exit(run_up(data, port, plain=plain, has_runpod_simulator=runpod))
+    raise typer.Exit(run_up(data, port, plain=plain, has_runpod_simulator=runpod, simulated_hub=hub))
 
 
 def doctor(data: DataOption = None) -> None:

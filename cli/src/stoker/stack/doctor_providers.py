@@ -18,7 +18,7 @@ async def check_providers(facts: StackFacts, running: StackFile) -> list[Finding
         found = await _ask(running)
     except (httpx.HTTPError, OSError, KeyError, ValidationError) as error:
         return [fault("providers", f"the api does not tell ({type(error).__name__})", advice=f"See {log}.")]
-    return [finding for health in found.providers for finding in _findings(health)]
+    return [finding for health in found.providers for finding in findings_of(health)]
 
 
 async def _ask(running: StackFile) -> ProvidersHealth:
@@ -30,7 +30,8 @@ async def _ask(running: StackFile) -> ProvidersHealth:
         return ProvidersHealth.model_validate_json(answer.content)
 
 
-def _findings(health: ProviderHealth) -> list[Finding]:
+def findings_of(health: ProviderHealth) -> list[Finding]:
+    """What is to be said of one of them. One that waits for a key is no fault."""
     subject = f"provider {health.provider}"
     first = _first(subject, health)
     return [

@@ -30,11 +30,12 @@ def run_up(
     plain: bool,
     services: Sequence[ServiceSpec] = SERVICES,
     has_runpod_simulator: bool = False,
+    simulated_hub: Path | None = None,
 ) -> int:
     """Run a stack until a signal asks to stop. Returns the exit status."""
     console = Console()
     try:
-        services = with_runpod_simulator(services) if has_runpod_simulator else services
+        services = with_runpod_simulator(services, models=simulated_hub) if has_runpod_simulator else services
         settings = read_stack_settings(data, port)
         layout = Layout(settings.data_dir)
         layout.create()

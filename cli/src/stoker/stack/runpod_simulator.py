@@ -1,6 +1,7 @@
 """`stoker up --with-runpod-simulator`: a simulated RunPod beside the services, and a deployer that takes it for real.
 
-The simulator belongs to the tests, so it is there only where Stoker runs from its sources.
+With `--simulated-hub FOLDER` a simulated Hugging Face Hub serves that folder's models to the deployer and to pods.
+The simulators belong to the tests, so they are there only where Stoker runs from its sources.
 """
 
 import os
@@ -18,6 +19,9 @@ from stoker.stack.services import ServiceSpec, StackFacts
 NAME = "runpod-simulator"
 PORT_NAME = "runpod_simulator"
 MODULE = "tests.simulators.runpod"
+HUB_NAME = "hub-simulator"
+HUB_PORT_NAME = "hub_simulator"
+HUB_MODULE = "tests.simulators.hub_server"
 
 _ROOT = Path(__file__).parents[4]
 _DEPLOYER = "deployer"
@@ -34,19 +38,23 @@ class SimulatorMissing(StackError):
         )
 
 
-def with_runpod_simulator(services: Sequence[ServiceSpec], *, root: Path = _ROOT) -> tuple[ServiceSpec, ...]:
+def with_runpod_simulator(
+    services: Sequence[ServiceSpec], *, models: Path | None = None, root: Path = _ROOT
+) -> tuple[ServiceSpec, ...]:
     """The services and a simulator, which starts before the deployer and is stopped after it.
+
+    `models` is the folder of a simulated Hub, if there is to be one.
 
     Raises:
         SimulatorMissing: there are no sources of it.
     """
     if not (root / "tests" / "simulators" / "runpod" / "__main__.py").is_file():
         raise SimulatorMissing(root)
-    simulator = _simulator(root)
+    simulators = (_simulator(root), *([_hub(root, models.absolute())] if models else []))
     return tuple(
         entry
         for service in services
-        for entry in ((simulator, _using_it(service)) if service.name == _DEPLOYER else (service,))
+        for entry in ((*simulators, _using(simulators, service)) if service.name == _DEPLOYER else (service,))
     )
 
 
@@ -67,8 +75,7 @@ def simulator_key(layout: Layout) -> str:
 
 def _simulator(root: Path) -> ServiceSpec:
     def environment(facts: StackFacts) -> dict[str, str]:
-        packages = [str(root), *filter(None, [os.environ.get("PYTHONPATH")])]
-        return {"RUNPOD_SIMULATOR_KEY": simulator_key(facts.layout), "PYTHONPATH": os.pathsep.join(packages)}
+        return {"RUNPOD_SIMULATOR_KEY": simulator_key(facts.layout), "PYTHONPATH": _python_path(root)}
 
     return ServiceSpec(
         name=NAME,
@@ -84,6 +91,29 @@ def _simulator(root: Path) -> ServiceSpec:
     )
 
 
+def _hub(root: Path, models: Path) -> ServiceSpec:
+    def environment(facts: StackFacts) -> dict[str, str]:
+        return {
+            "PYTHONPATH": _python_path(root),
+            "HUB_SIMULATOR_PORT": str(facts.ports[HUB_PORT_NAME]),
+            "HUB_SIMULATOR_FOLDER": str(models),
+        }
+
+    return ServiceSpec(
+        name=HUB_NAME,
+        command=(sys.executable, "-m", HUB_MODULE),
+        environment=environment,
+        prefix="HUB_SIMULATOR_",
+        needs=("topology-keeper",),
+        port_name=HUB_PORT_NAME,
+        stop_timeout=timedelta(seconds=5),
+    )
+
+
+def _python_path(root: Path) -> str:
+    return os.pathsep.join([str(root), *filter(None, [os.environ.get("PYTHONPATH")])])
+
+
 def _place(facts: StackFacts) -> dict[str, str]:
     return {
         "RUNPOD_SIMULATOR_PORT": str(facts.ports[PORT_NAME]),
@@ -91,13 +121,17 @@ def _place(facts: StackFacts) -> dict[str, str]:
     }
 
 
-def _using_it(deployer: ServiceSpec) -> ServiceSpec:
+def _using(simulators: Sequence[ServiceSpec], deployer: ServiceSpec) -> ServiceSpec:
+    names = tuple(simulator.name for simulator in simulators)
+
     def environment(facts: StackFacts) -> dict[str, str]:
+        hub = {"STOKER_DEPLOYER_HUB_URL": facts.local_url(HUB_PORT_NAME)} if HUB_NAME in names else {}
         return {
+            **hub,
             **deployer.environment(facts),
             "STOKER_DEPLOYER_RUNPOD_URL": f"{facts.local_url(PORT_NAME)}/v2",
             "STOKER_DEPLOYER_RUNPOD_GRAPHQL_URL": f"{facts.local_url(PORT_NAME)}/graphql",
             "STOKER_DEPLOYER_RUNPOD_API_KEY": simulator_key(facts.layout),
         }
 
-    return replace(deployer, environment=environment, needs=(*deployer.needs, NAME))
+    return replace(deployer, environment=environment, needs=(*deployer.needs, *names))

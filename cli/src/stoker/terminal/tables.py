@@ -122,8 +122,8 @@ def provider_table(providers: Iterable[ProviderHealth]) -> Table:
     """Whether providers can be used."""
     made = table("provider", "usable", "detail", "next step")
     for provider in providers:
-        detail, step = escape(provider.detail), escape(provider.next_step)
-        made.add_row(escape(provider.provider), _yes(provider.is_usable), detail, step)
+        usable = _yes(provider.is_usable) if provider.is_set_up else "not set up"
+        made.add_row(escape(provider.provider), usable, escape(provider.detail), escape(provider.next_step))
     return made
 
 

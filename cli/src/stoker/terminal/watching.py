@@ -11,7 +11,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from stoker.client.models import Job
+from stoker.client.models import AttemptBill, Job
 from stoker.client.news import JobNews
 from stoker.terminal.board import Board, Highlight
 from stoker.terminal.figures import show_duration, sparkline
@@ -43,6 +43,7 @@ def end_lines(job: Job, *, now: datetime) -> list[str]:
     """How it ended, why, what it cost, and what to do next."""
     style = _STYLES.get(job.status, "bold")
     lines = [f"[{style}]{job.job_id} {job.status}[/] after {max(job.attempt, 1)} attempt(s), {_spent(job, now)}"]
+    lines += [_bill(bill) for bill in job.bills]
     if job.status == "completed":
         if job.reason != "success":
             lines += [escape(text) for text in (job.message, job.detail) if text]
@@ -51,6 +52,11 @@ def end_lines(job: Job, *, now: datetime) -> list[str]:
     if job.advice:
         lines.append(f"Next: {escape(job.advice)}")
     return lines
+
+
+def _bill(bill: AttemptBill) -> str:
+    billed, estimated = show_usd(bill.billed_micro_usd), show_usd(bill.estimated_micro_usd)
+    return f"The provider billed {billed} for attempt {bill.attempt}; estimated were {estimated}."
 
 
 def _silent(_waits: str) -> None:

@@ -1,4 +1,4 @@
-"""`python -m stoker_deployer serve | migrate`."""
+"""`python -m stoker_deployer serve | migrate | add-vault-key | reseal-secrets`."""
 
 import sys
 from collections.abc import Sequence

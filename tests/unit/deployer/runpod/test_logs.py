@@ -1,6 +1,7 @@
 """A stream that never ends, read in pieces by byte offsets."""
 
 import asyncio
+import itertools
 import json
 from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
@@ -11,6 +12,7 @@ from pydantic import SecretStr
 
 from stoker_deployer.providers.runpod import runpod_http_client
 from stoker_deployer.providers.runpod.client import RunpodClient
+from stoker_deployer.providers.runpod.logs import PIECE_BYTES
 from stoker_deployer.providers.runpod.streaming import follow
 from stoker_shared.clock import ManualClock
 from stoker_shared.errors import AuthFailed, UnknownOutcome
@@ -148,6 +150,29 @@ async def test_a_log_that_cannot_be_asked_for_is_an_error(answer: httpx.Response
         here.routes.get(LOGS).mock(return_value=answer)
         with pytest.raises(error):
             await here.provider.logs(HANDLE, offset=0)
+
+
+class _Endless(httpx.AsyncByteStream):
+    """A log that goes on for ever."""
+
+    is_closed = False
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for number in itertools.count(1):
+            yield _frame(number, "x" * 1000).encode()
+
+    async def aclose(self) -> None:
+        self.is_closed = True
+
+
+async def test_a_stream_of_which_enough_was_read_is_closed() -> None:
+    async with account() as here:
+        endless = _Endless()
+        headers = {"Content-Type": "text/event-stream"}
+        here.routes.get(LOGS).mock(return_value=httpx.Response(200, headers=headers, stream=endless))
+        piece = await here.provider.logs(HANDLE, offset=0)
+        assert endless.is_closed
+        assert len(piece.text) >= PIECE_BYTES
 
 
 async def test_nothing_yet_is_an_empty_piece() -> None:

@@ -59,7 +59,7 @@ class DeployService:
         Raises:
             NotFound: there is none of this owner there.
         """
-        job = await self._jobs.get_with_progress(owner, job_id)
+        job = await self._jobs.get_in_full(owner, job_id)
         if job.provider != provider:
             raise NotFound("job", job_id)
         return job

@@ -70,7 +70,7 @@ async def list_jobs(
 @router.get("/{job_id}", summary="Get a job", responses=NOT_FOUND)
 async def get_job(job_id: JobPath, account: CurrentAccount, parts: PartsOfRequest) -> Job:
     """Status, cost until now, reason and advice; the place in the queue, or the progress of an active job."""
-    return await parts.jobs.get_with_progress(account.user_id, job_id)
+    return await parts.jobs.get_in_full(account.user_id, job_id)
 
 
 @router.post("/{job_id}/cancel", status_code=202, summary="Cancel a job", responses={**NOT_FOUND, **JOB_IS_OVER})

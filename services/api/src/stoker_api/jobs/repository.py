@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col, select
 
 from stoker_api.jobs.tables import JobEventRow, JobViewRow
-from stoker_shared.events import AnyJobEvent, JobEvent, ProvisioningStarted
+from stoker_shared.events import AnyJobEvent, CostSettled, JobEvent, ProvisioningStarted
 from stoker_shared.job_state import TERMINAL, JobStatus
 
 JOB_EVENTS_CHANNEL = "stoker_api_job_events"
@@ -174,6 +174,14 @@ class JobRepository:
             .limit(limit)
         )
         return list((await session.scalars(statement)).all())
+
+    async def bills(self, session: AsyncSession, *, job_id: str) -> list[CostSettled]:
+        """What providers have billed for the job's attempts, in their order. The caller has checked whose job it is."""
+        payload = col(JobEventRow.payload)
+        statement = select(payload).where(col(JobEventRow.job_id) == job_id, payload["type"].astext == "cost_settled")
+        told = [CostSettled.model_validate(found) for found in (await session.scalars(statement)).all()]
+        latest = {event.settled_attempt: event for event in sorted(told, key=lambda event: event.sequence)}
+        return [latest[attempt] for attempt in sorted(latest)]
 
     async def status_of(self, session: AsyncSession, *, job_id: str) -> JobStatus | None:
         """Where a job stands. The caller has checked whose job it is."""

@@ -41,6 +41,14 @@ class QueuePosition(BaseModel):
     reason: str = Field(description="What it waits for")
 
 
+class AttemptBill(BaseModel):
+    """What the provider's own books say of an attempt that is over, beside what it was estimated at until then."""
+
+    attempt: int
+    estimated_micro_usd: int
+    billed_micro_usd: int
+
+
 class Job(BaseModel):
     """A job. `cost_micro_usd_now` is what is spent plus what the machine has cost since `billing_started_at`."""
 
@@ -70,6 +78,9 @@ class Job(BaseModel):
         default=None, description="Of a queued job; null if the deployer cannot be asked or it is just beginning"
     )
     progress: Progress | None = Field(default=None, description="Of an active job, and only if one job is asked for")
+    bills: list[AttemptBill] = Field(
+        default_factory=list, description="Of attempts whose provider has told its bill; only if one job is asked for"
+    )
 
 
 class JobList(BaseModel):

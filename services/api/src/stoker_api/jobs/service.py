@@ -8,7 +8,7 @@ from stoker_api.jobs.queue import with_queue
 from stoker_api.jobs.repository import JobRepository
 from stoker_api.jobs.schemas import Job, Progress
 from stoker_api.jobs.tables import JobViewRow
-from stoker_api.jobs.views import job_of
+from stoker_api.jobs.views import bill_of, job_of
 from stoker_shared.bus import RpcClient
 from stoker_shared.clock import Clock
 from stoker_shared.commands import CancelJob
@@ -46,8 +46,8 @@ class JobService:
             row = await self._rows.find_by_key(session, owner=owner, idempotency_key=idempotency_key)
         return None if row is None else job_of(row, now=self._clock.now())
 
-    async def get_with_progress(self, owner: str, job_id: str) -> Job:
-        """One job, and what its machine last said if it may have one.
+    async def get_in_full(self, owner: str, job_id: str) -> Job:
+        """One job, what its machine last said if it may have one, and what providers have billed.
 
         Raises:
             NotFound: there is none of this owner.
@@ -55,6 +55,7 @@ class JobService:
         job = await self.get(owner, job_id)
         if job.status == JobStatus.QUEUED:
             return (await with_queue(self._rpc, owner, [job]))[0]
+        job = await self._with_bills(job)
         if job.status not in MACHINE_STATUSES or job.attempt == 0:
             return job
         return job.model_copy(update={"progress": await self._progress(job)})
@@ -86,6 +87,11 @@ class JobService:
         if job.is_over and not is_asked:
             raise JobIsOver(job_id, status=job.status.value)
         return job
+
+    async def _with_bills(self, job: Job) -> Job:
+        async with self._database.transaction() as session:
+            bills = await self._rows.bills(session, job_id=job.job_id)
+        return job.model_copy(update={"bills": [bill_of(event) for event in bills]})
 
     async def _row(self, owner: str, job_id: str) -> JobViewRow:
         async with self._database.transaction() as session:

@@ -2,8 +2,9 @@
 
 from datetime import datetime
 
-from stoker_api.jobs.schemas import Job
+from stoker_api.jobs.schemas import AttemptBill, Job
 from stoker_api.jobs.tables import JobViewRow
+from stoker_shared.events import CostSettled
 from stoker_shared.job_state import EndReason, JobStatus
 from stoker_shared.money import MicroUsd, cost_of
 
@@ -35,6 +36,15 @@ def job_of(row: JobViewRow, *, now: datetime) -> Job:
         cancel_requested_at=row.cancel_requested_at,
         created_at=row.created_at,
         updated_at=row.updated_at,
+    )
+
+
+def bill_of(event: CostSettled) -> AttemptBill:
+    """What was billed for one attempt."""
+    return AttemptBill(
+        attempt=event.settled_attempt,
+        estimated_micro_usd=event.estimated_micro_usd,
+        billed_micro_usd=event.billed_micro_usd,
     )
 
 

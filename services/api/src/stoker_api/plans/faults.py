@@ -186,7 +186,7 @@ def price_above_ceiling(situation: Situation) -> Fault | None:
 def public_url_is_local(situation: Situation) -> Fault | None:
     """Machines elsewhere could not reach us."""
     health = situation.health
-    if health is None or not health.is_set_up or health.machines_are_here:
+    if health is None or not health.is_usable or health.machines_are_here:
         return None  # of a provider that nobody could ask it is not known where its machines are
     local = {name: url for name, url in situation.public_urls.items() if not reachable_from_outside(url)}
     if not local:

@@ -8,9 +8,9 @@ died is rejected with `check_failed`.
 import asyncio
 import multiprocessing
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import timedelta
 from multiprocessing.context import SpawnProcess
+from threading import Lock
 
 from anyio import to_thread
 
@@ -101,10 +101,11 @@ class Checker:
     async def _once(
         self, job: StoredFile | TokenJob, file: StoredFile, progress: Callable[[int], None] | None
     ) -> CheckResult | TokenFigures:
-        child = self._idle.pop() if self._idle else await to_thread.run_sync(_Child, self._limits)
+        child = self._idle.pop() if self._idle else _Child(self._limits)
         self._busy.add(child)
         is_reusable = False
         try:
+            await to_thread.run_sync(child.start)
             child.send(job)
             result = await self._converse(child, file, progress)
             is_reusable = True
@@ -136,18 +137,27 @@ class Checker:
 
 
 class _Child:
-    """One process and the pipe to it."""
+    """One process and the pipe to it. Whoever has one kills it, also while it starts or if it never did."""
 
     def __init__(self, limits: CheckLimits) -> None:
         # Spawned: a fork of a process with threads and an event loop may hang.
         context = multiprocessing.get_context("spawn")
-        self._pipe, theirs = context.Pipe()
+        self._pipe, self._theirs = context.Pipe()
         self._process: SpawnProcess = context.Process(
-            target=serve_checks, args=(theirs, limits), name="stoker-dataset-check", daemon=True
+            target=serve_checks, args=(self._theirs, limits), name="stoker-dataset-check", daemon=True
         )
-        self._process.start()
-        theirs.close()
+        # A start takes a while, and a thread that starts a process cannot be called back.
+        self._starting = Lock()
+        self._is_given_up = False
         self.has_spoken = False
+
+    def start(self) -> None:
+        """Start the process, unless it runs or was given up."""
+        with self._starting:
+            if self._is_given_up or self._process.pid is not None:
+                return
+            self._process.start()
+            self._theirs.close()
 
     @property
     def is_alive(self) -> bool:
@@ -195,12 +205,20 @@ class _Child:
         return report
 
     def kill(self) -> None:
-        """End it now."""
-        with suppress(ValueError):  # closed before
-            self._process.kill()
-            self._process.join(_GRACE_SECONDS)
+        """End it now; one that is just being started, as soon as it has."""
+        with self._starting:
+            if self._is_given_up:
+                return
+            self._is_given_up = True
+            if self._process.pid is not None:
+                self._process.kill()
+                self._process.join(_GRACE_SECONDS)
             self._pipe.close()
-            self._process.close()
+            self._theirs.close()
+            if self._process.is_alive():
+                logger.error("a child does not end", pid=self._process.pid)
+            else:
+                self._process.close()
 
 
 def _raise(report: Refused | Failed, file: StoredFile) -> None:

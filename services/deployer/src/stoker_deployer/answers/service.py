@@ -13,9 +13,11 @@ from stoker_deployer.providers.hub import HUB_SECRET
 from stoker_deployer.strays.repository import StrayRepository
 from stoker_deployer.vault.errors import SecretNotSet
 from stoker_shared.database import Database
-from stoker_shared.errors import NotFound, ProviderError, ServiceUnavailable
+from stoker_shared.errors import NotFound, ProviderError, ServiceUnavailable, StokerError, UnknownOutcome
 from stoker_shared.logging import get_logger
 from stoker_shared.rpc.deployer import (
+    HEALTH,
+    OFFERS,
     HealthQuery,
     InspectModel,
     MachineLogs,
@@ -32,6 +34,9 @@ from stoker_shared.rpc.deployer import (
 
 logger = get_logger(__name__)
 
+# Whoever asks waits a little longer: a provider that is slow does not keep from being told what the others say.
+_PATIENCE = min(OFFERS.timeout, HEALTH.timeout) * 2 / 3
+
 
 class Answers:
     """Questions about providers; nothing here changes anything."""
@@ -46,13 +51,21 @@ class Answers:
     async def offers(self, query: OffersQuery) -> OfferList:
         """What can be rented now, cheapest first; a provider that does not answer is named with its fault."""
         if query.provider is None:
-            asked = [account.provider for account in await self._accounts.of_owner(query.owner)]
+            answers = await asyncio.gather(*(self._offers_of(name, query) for name in sorted(self._accounts.names)))
         else:
-            asked = [await self._provider(query.provider, query.owner)]
-        answers = await asyncio.gather(*(_offers_or_fault(provider, query) for provider in asked))
+            answers = [await _offers_or_fault(await self._provider(query.provider, query.owner), query)]
         offers = [offer for found, _ in answers for offer in found]
         faults = [fault for _, fault in answers if fault is not None]
         return OfferList(offers=sorted(offers, key=lambda offer: offer.price_micro_usd_per_hour), faults=faults)
+
+    async def _offers_of(self, name: str, query: OffersQuery) -> tuple[list[Offer], ProviderFault | None]:
+        try:
+            provider = await self._accounts.of(name, query.owner)
+        except AccountMissing:
+            return [], None  # it waits for a key of the owner's, which is no fault of it
+        except ServiceUnavailable as error:
+            return [], _fault(name, error)
+        return await _offers_or_fault(provider, query)
 
     async def inspect_model(self, question: InspectModel) -> ModelFacts:
         """What a provider's machines would find, with the Hub token that the owner asks for."""
@@ -84,7 +97,14 @@ class Answers:
             return ProviderHealth(
                 provider=name, is_usable=False, is_set_up=False, detail=error.detail, next_step=error.next_step
             )
-        return await provider.health()
+        except ServiceUnavailable as error:
+            return ProviderHealth(provider=name, is_usable=False, detail=error.detail, next_step=error.next_step)
+        try:
+            async with asyncio.timeout(_PATIENCE.total_seconds()):
+                return await provider.health()
+        except TimeoutError:
+            slow = _too_slow(name)
+            return ProviderHealth(provider=name, is_usable=False, detail=slow.detail, next_step=slow.next_step)
 
     async def _unknown_machines(self, owner: str) -> dict[str, list[UnknownMachine]]:
         try:
@@ -123,8 +143,19 @@ class Answers:
 
 async def _offers_or_fault(provider: Provider, query: OffersQuery) -> tuple[list[Offer], ProviderFault | None]:
     try:
-        return await provider.offers(query), None
+        async with asyncio.timeout(_PATIENCE.total_seconds()):
+            return await provider.offers(query), None
+    except TimeoutError:
+        return [], _fault(provider.name, _too_slow(provider.name))
     except ProviderError as error:
-        return [], ProviderFault(
-            provider=provider.name, code=error.code, detail=error.detail, next_step=error.next_step
-        )
+        return [], _fault(provider.name, error)
+
+
+def _too_slow(provider: str) -> UnknownOutcome:
+    return UnknownOutcome(
+        provider, f"no answer within {_PATIENCE.total_seconds():.0f} s", next_step="Try again in a few minutes."
+    )
+
+
+def _fault(provider: str, error: StokerError) -> ProviderFault:
+    return ProviderFault(provider=provider, code=error.code, detail=error.detail, next_step=error.next_step)

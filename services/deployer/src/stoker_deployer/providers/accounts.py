@@ -170,20 +170,6 @@ class Accounts:
         held = await self._keys.key(owner, provider)
         return self._operators_account(provider, None) if held is None else self._account_of(held)
 
-    async def of_owner(self, owner: str) -> list[Account]:
-        """All accounts that an owner's next attempts may use, by name; those that are missing are left out.
-
-        Raises:
-            ServiceUnavailable: it cannot be told now.
-        """
-        found = []
-        for name in sorted(self.names):
-            try:
-                found.append(await self.account(name, owner))
-            except AccountMissing:
-                continue
-        return found
-
     async def all(self) -> Sequence[Account]:
         """Every account that there may be a machine of ours at.
 

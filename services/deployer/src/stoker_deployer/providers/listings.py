@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from weakref import WeakKeyDictionary
 
 from stoker_deployer.providers.base import Alive, Provider
 from stoker_shared.clock import Clock
@@ -21,7 +22,7 @@ class _Listing:
 
 
 class Listings:
-    """The living machines of each provider, by handle; asked for at most once in `fresh_for`.
+    """The living machines of each account, by handle; asked for at most once in `fresh_for`.
 
     A listing can only say that a machine lives. One that is not in it may be new, or left out: its provider must be
     asked for it alone before it may count as ended.
@@ -30,7 +31,8 @@ class Listings:
     def __init__(self, *, clock: Clock, fresh_for: timedelta) -> None:
         self._clock = clock
         self._fresh_for = fresh_for
-        self._by_provider: dict[str, _Listing] = {}
+        # By instance: each account at a provider has its own, and one whose key is refused fails alone.
+        self._by_account: WeakKeyDictionary[Provider, _Listing] = WeakKeyDictionary()
 
     async def alive(self, provider: Provider) -> Mapping[str, Alive]:
         """Those that live.
@@ -38,7 +40,7 @@ class Listings:
         Raises:
             ProviderError: the provider could not be asked, now or a moment ago; it is spared further questions.
         """
-        listing = self._by_provider.setdefault(provider.name, _Listing())
+        listing = self._by_account.setdefault(provider, _Listing())
         async with listing.is_asking:
             if listing.asked_at is None or not timedelta(0) <= self._age(listing.asked_at) < self._fresh_for:
                 await self._ask(provider, listing)

@@ -1,5 +1,6 @@
 """Asks the place that a secret is for whether it accepts it."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, NoReturn
@@ -11,10 +12,13 @@ from stoker_deployer.providers.accounts import ProviderFactory
 from stoker_deployer.vault.errors import SecretRefused
 from stoker_shared.errors import AuthFailed, ProviderError
 from stoker_shared.logging import get_logger
+from stoker_shared.rpc.deployer import SET_SECRET
 
 logger = get_logger(__name__)
 
 _SECONDS = 10.0
+# Some calls, each with a time limit of its own; whoever sets the secret waits longer than this.
+_PROVIDER_SECONDS = SET_SECRET.timeout.total_seconds() * 3 / 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +46,14 @@ def _provider_check(name: str, factory: ProviderFactory) -> Check:
     async def check(secret: SecretStr) -> Verdict:
         provider = factory(secret)
         try:
-            return Verdict("valid", await provider.account_id())
+            async with asyncio.timeout(_PROVIDER_SECONDS):
+                return Verdict("valid", await provider.account_id())
         except AuthFailed as error:
             _refuse(name, error.detail, secret)
         except ProviderError as error:
             return _unchecked(name, error.detail)
+        except TimeoutError:
+            return _unchecked(name, "no answer in time")
         finally:
             await provider.close()
 

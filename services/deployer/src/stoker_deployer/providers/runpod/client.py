@@ -17,6 +17,7 @@ from stoker_deployer.providers.runpod.schemas import (
     Bills,
     Catalogue,
     GpuType,
+    Myself,
     MyselfAnswer,
     Pod,
     PodList,
@@ -125,11 +126,14 @@ class RunpodClient:
         return [record for record in records if record.pod_id == pod_id]
 
     async def balance(self) -> Decimal | None:
-        """USD in the account; None if that is not told. GraphQL only, and that only as long as RunPod keeps it."""
-        query = {"query": "query { myself { clientBalance } }"}
-        call = Call("POST", self._settings.graphql_url, Urgency.LOOK, body=query, is_counted=False)
-        answer = await self._told(MyselfAnswer, call)
-        return answer.data.myself.client_balance if answer.data and answer.data.myself else None
+        """USD in the account; None if that is not told."""
+        myself = await self._myself("clientBalance")
+        return None if myself is None else myself.client_balance
+
+    async def account_id(self) -> str | None:
+        """Whose the key is; None if that is not told."""
+        myself = await self._myself("id")
+        return None if myself is None else myself.id
 
     @asynccontextmanager
     async def log_stream(
@@ -140,6 +144,13 @@ class RunpodClient:
         headers = {"Last-Event-ID": after} if after else {}
         async with self._sender.events(call, headers=headers, idle=idle) as response:
             yield response
+
+    async def _myself(self, field: str) -> Myself | None:
+        # GraphQL only, and that only as long as RunPod keeps it; v2 tells nothing of an account.
+        query = {"query": f"query {{ myself {{ {field} }} }}"}
+        call = Call("POST", self._settings.graphql_url, Urgency.LOOK, body=query, is_counted=False)
+        answer = await self._told(MyselfAnswer, call)
+        return answer.data.myself if answer.data else None
 
     async def _told(self, model: type[ModelT], call: Call) -> ModelT:
         return self._sender.parse(model, self._sender.checked(await self._sender.asked(call), call), call)

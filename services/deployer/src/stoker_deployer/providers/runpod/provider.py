@@ -177,6 +177,16 @@ class RunpodProvider(Provider, Bills, RunsContainers):
             return None
         return None if told is None else usd(told)
 
+    async def account_id(self) -> str:
+        """The id of the key's account, once v2 has taken the key; empty if RunPod does not tell whose it is."""
+        await self._client.check_key()
+        try:
+            told = await self._client.account_id()
+        except ProviderError as error:
+            logger.info("account not known", provider=self.name, code=error.code, reason=error.detail)
+            return ""
+        return told or ""
+
     async def billed(self, handle: str) -> MicroUsd | None:
         """The sum of the books for a pod, once it has not changed for a while: they are written after the fact."""
         records = await self._client.bill_of(handle)

@@ -112,8 +112,9 @@ class LogEvent(BaseModel):
 
 
 class Myself(BaseModel):
-    """The account by GraphQL. `client_balance` is USD."""
+    """The account by GraphQL: what was asked for. `client_balance` is USD."""
 
+    id: str | None = None
     client_balance: Decimal | None = Field(default=None, alias="clientBalance")
 
 

@@ -5,7 +5,7 @@ the first line. So silence is the only end there is, and no answer in time means
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -38,7 +38,7 @@ class LogRefused(Exception):
 
 async def follow(
     client: RunpodClient, pod_id: str, *, since: datetime, after: str | None = None, idle: timedelta = IDLE
-) -> AsyncIterator[LogLine]:
+) -> AsyncGenerator[LogLine, None]:
     """Lines of a pod as they come, from `since` on, or after the event `after`. Ends after `idle` without any.
 
     Raises:
@@ -60,7 +60,7 @@ async def follow(
 
 
 async def collect(
-    lines: AsyncIterator[LogLine], *, first: timedelta, quiet: timedelta, whole: timedelta, most_bytes: int
+    lines: AsyncGenerator[LogLine, None], *, first: timedelta, quiet: timedelta, whole: timedelta, most_bytes: int
 ) -> list[LogLine]:
     """What a stream has to tell now: until it is `quiet`, or enough was read. `first`: how long the first may take."""
     collected: list[LogLine] = []
@@ -68,7 +68,8 @@ async def collect(
     loop = asyncio.get_running_loop()
     until = loop.time() + whole.total_seconds()
     try:
-        async with asyncio.timeout(first.total_seconds()) as limit:
+        # Closed here: a stream that is left in its middle keeps its connection.
+        async with aclosing(lines), asyncio.timeout(first.total_seconds()) as limit:
             async for line in lines:
                 collected.append(line)
                 size += len(line.text.encode())
