@@ -91,6 +91,7 @@ class EndReason(StrEnum):
     MACHINE_LOST = "machine_lost"
     HEARTBEAT_LOST = "heartbeat_lost"
     NO_PROGRESS = "no_progress"
+    POD_SETUP_FAILED = "pod_setup_failed"
     TRAINER_DIED = "trainer_died"
     TRAINER_TERMINATED = "trainer_terminated"
     TRAINER_ERROR = "trainer_error"
@@ -161,6 +162,11 @@ ENDINGS: dict[EndReason, EndAdvice] = {
     _R.MACHINE_LOST: _failed("The machine vanished.", "It is tried again on another machine.", retry=True),
     _R.HEARTBEAT_LOST: _failed("The machine fell silent.", "It is tried again on another machine.", retry=True),
     _R.NO_PROGRESS: _failed("Training made no step for too long.", "Look at the last log lines.", retry=True),
+    _R.POD_SETUP_FAILED: _failed(
+        "The machine could not be prepared for training.",
+        "Read the detail: it names the stage that failed and what it said.",
+        retry=True,
+    ),
     _R.TRAINER_DIED: _failed("The trainer died without a report.", "Look at the last log lines.", retry=True),
     _R.TRAINER_TERMINATED: _failed("The trainer was told to stop by its machine.", "It is tried again.", retry=True),
     _R.TRAINER_ERROR: _failed(

@@ -111,8 +111,8 @@ class Peers:
     counted: asyncio.Event | None = None
     providers: list[ProviderHealth] = field(
         default_factory=lambda: [
-            ProviderHealth(provider="local", is_usable=True),
-            ProviderHealth(provider="runpod", is_usable=True),
+            ProviderHealth(provider="local", is_usable=True, machines_are_here=True),
+            ProviderHealth(provider="runpod", is_usable=True, default_volume_gb=40),
         ]
     )
     queue: list[QueuePlace] = field(default_factory=list)

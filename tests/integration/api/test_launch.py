@@ -231,7 +231,8 @@ async def test_one_call_plans_and_launches(user: User, peers: Peers, clean_bus: 
 
 
 async def test_one_call_answers_with_the_faults_of_its_plan(user: User, peers: Peers, clean_bus: RunningNats) -> None:
-    peers.providers = [ProviderHealth(provider="local", is_usable=False, detail="it is down", next_step="Start it.")]
+    down = ProviderHealth(provider="local", is_usable=False, detail="it is down", next_step="Start it.")
+    peers.providers = [down.model_copy(update={"machines_are_here": True})]
     response = await user.http.post("/v1/training/deploy/local", json=await deploy_body(user))
     assert_problem(response, 422, "plan_blocked")
     assert response.json()["blocking"] == [

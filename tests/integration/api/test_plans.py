@@ -10,9 +10,10 @@ import pytest
 from stoker_shared.clock import ManualClock
 from stoker_shared.errors import Conflict, ServiceUnavailable, StokerError
 from stoker_shared.rpc.dataset_gateway import MeasureTokens
+from stoker_shared.rpc.deployer import InspectModel, OffersQuery, ProviderHealth
 from tests.integration.api.conftest import Serve, User
 from tests.integration.api.peers import Peers
-from tests.unit.api.examples import DATASET_ID, a_gpu_offer, a_recipe, counted_tokens
+from tests.unit.api.examples import DATASET_ID, LLAMA_8B, a_gpu_offer, a_recipe, counted_tokens
 
 
 async def test_a_plan_shows_what_it_stands_on_and_can_be_read_again(user: User) -> None:
@@ -183,3 +184,31 @@ async def test_a_launch_never_counts_tokens(user: User, peers: Peers, clock: Man
     assert (await user.launch(plan)).status_code == 201
     assert peers.asked
     assert not [question for question in peers.asked if isinstance(question, MeasureTokens)]
+
+
+async def test_a_large_run_gets_a_larger_volume_and_pays_for_it(user: User, peers: Peers) -> None:
+    peers.providers = [ProviderHealth(provider="runpod", is_usable=True, machines_are_here=True, default_volume_gb=40)]
+    peers.offers = [a_gpu_offer(vram_bytes=80 * 10**9)]
+    peers.model = LLAMA_8B
+    named = {"model": {"name_or_path": LLAMA_8B.name_or_path}}
+    small = await user.plan(provider="runpod", recipe=named)
+    asked = [question for question in peers.asked if isinstance(question, OffersQuery)]
+    assert [question.volume_size_gb for question in asked] == [None]
+    assert (small["disk"]["volume_size_gb"], small["frozen"]["volume_size_gb"]) == (None, None)
+    assert small["frozen"]["disk_needed_bytes"] == small["disk"]["total_bytes"] < 40 * 10**9
+
+    # Checkpoints of all weights: the price that is shown is that of the volume that is ordered.
+    large = await user.plan(provider="runpod", recipe={**named, "lora": None, "checkpoint_every_steps": 10})
+    asked = [question for question in peers.asked if isinstance(question, OffersQuery)][1:]
+    least = large["disk"]["least_volume_gb"]
+    assert least > 40
+    assert [question.volume_size_gb for question in asked] == [None, least]
+    assert large["frozen"]["volume_size_gb"] == large["disk"]["volume_size_gb"] == least
+
+
+async def test_a_model_is_looked_at_with_the_secrets_that_the_plan_asks_for(user: User, peers: Peers) -> None:
+    await user.plan(secrets=["wandb", "huggingface"])
+    await user.plan()
+    asked = [question for question in peers.asked if isinstance(question, InspectModel)]
+    assert [question.secrets for question in asked] == [["huggingface", "wandb"], []]
+    assert {question.owner for question in asked} == {user.user_id}

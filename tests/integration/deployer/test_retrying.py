@@ -229,3 +229,18 @@ async def test_the_gateway_is_told_whether_the_job_goes_on(world: World) -> None
     await world.cancel(job_id)
     await world.peers.until_told(job_id, "cancelled")
     assert world.peers.awaits_next[job_id] is False
+
+
+async def test_a_machine_that_cannot_be_prepared_gives_way_to_another_three_times_in_all(world: World) -> None:
+    await world.start_deployer()
+    job_id = (await world.launch(max_attempts=10, offers=[BIG, SMALL])).job_id
+    taken = []
+    for attempt in (1, 2, 3):
+        taken.append((await _begun(world, job_id, attempt=attempt)).gpu_type)
+        await world.machine(f"{job_id}-{attempt}")
+        await world.peers.exit(job_id, "pod_setup_failed", code=1, attempt=attempt)
+    failed = await world.peers.until_told(job_id, "failed")
+    assert taken[:2] == ["big", "small"]
+    assert (failed.attempt, failed.reason) == (3, EndReason.POD_SETUP_FAILED)  # type: ignore[attr-defined]
+    assert "the pod said pod_setup_failed" in failed.detail  # type: ignore[attr-defined]
+    await world.assert_sound(job_id, status=S.FAILED)

@@ -119,8 +119,8 @@ def gathered(**changes: Any) -> GatheredFacts:
         "model": SMOLLM2_135M,
         "offers": OfferList(offers=[a_cpu_offer()]),
         "providers": [
-            ProviderHealth(provider="local", is_usable=True),
-            ProviderHealth(provider="runpod", is_usable=True),
+            ProviderHealth(provider="local", is_usable=True, machines_are_here=True),
+            ProviderHealth(provider="runpod", is_usable=True, default_volume_gb=40),
         ],
     }
     facts |= changes

@@ -87,6 +87,7 @@ SINGLE_FAULTS: list[tuple[str, Situation]] = [
     ("no_offers", situation_of(offers=OfferList(offers=[]))),
     ("memory_too_small", situation_of(offers=OfferList(offers=[a_cpu_offer(memory_bytes=10**9)]))),
     ("price_above_ceiling", cloud(wanted={"max_price_usd_per_hour": "0.000001"})),
+    ("volume_too_small", cloud(wanted={"volume_size_gb": 10})),
     ("public_url_is_local", cloud(policy={"public_urls": LOCALHOST})),
     (
         "chat_template_missing",
@@ -150,8 +151,42 @@ def test_a_rejected_dataset_shows_its_first_fault() -> None:
     assert "line 7: no prompt" in blocking_faults(situation_of(dataset=dataset))[0].message
 
 
-def test_a_local_url_is_fine_for_the_local_provider() -> None:
+def test_a_local_url_is_fine_for_machines_that_are_here_whatever_their_provider_is_called() -> None:
     assert blocking_faults(situation_of(policy={"public_urls": LOCALHOST})) == []
+    simulated = ProviderHealth(provider="runpod", is_usable=True, machines_are_here=True)
+    assert blocking_faults(cloud(policy={"public_urls": LOCALHOST}, facts={"providers": [simulated]})) == []
+    elsewhere = ProviderHealth(provider="local", is_usable=True)
+    faults = blocking_faults(situation_of(policy={"public_urls": LOCALHOST}, providers=[elsewhere]))
+    assert [fault.code for fault in faults] == ["public_url_is_local"]
+
+
+def test_a_volume_that_is_too_small_is_told_with_the_size_to_ask_for() -> None:
+    small = cloud(wanted={"volume_size_gb": 10})
+    assert small.disk is not None
+    [fault] = blocking_faults(small)
+    assert "volume_size_gb is 10" in fault.message
+    assert "packages 8.0 GB" in fault.message
+    assert f"volume_size_gb to {small.disk.least_volume_gb}," in fault.next_step
+    assert blocking_faults(cloud(wanted={"volume_size_gb": small.disk.least_volume_gb})) == []
+
+
+def test_where_no_volume_is_ordered_none_is_too_small() -> None:
+    assert blocking_faults(situation_of(wanted={"volume_size_gb": 1})) == []
+
+
+@pytest.mark.parametrize(
+    ("remote", "told"),
+    [
+        ("model_gated", "model_gated"),
+        ("model_no_access", "model_no_access"),
+        ("hub_token_refused", "hub_token_refused"),
+        ("secret_not_set", "secret_not_set"),
+        ("hub_unreachable", "model_not_inspected"),
+    ],
+)
+def test_what_is_wrong_with_a_model_keeps_its_name_and_its_next_step(remote: str, told: str) -> None:
+    [fault] = blocking_faults(cloud(facts={"model": refusal(remote)}))
+    assert (fault.code, fault.next_step) == (told, "Check it.")
 
 
 def test_a_provider_that_is_away_is_told_once() -> None:

@@ -56,3 +56,10 @@ def test_a_stay_after_the_success_is_part_of_the_forecast() -> None:
     (kept,) = lines(forecast=forecast | {"keep_alive_seconds": 600})
     assert "of the machine after" not in without
     assert "10 min 00 s of which the machine stays after a success" in kept
+
+
+def test_what_a_run_needs_on_disk_is_one_line_with_the_largest_part_first() -> None:
+    disk = {"need": {"packages": 8 * 10**9, "model": 16 * 10**9}, "total_bytes": 24 * 10**9, "least_volume_gb": 27}
+    assert lines(disk=disk) == ["disk      24.0 GB on a rented machine (model 16.0 GB, packages 8.0 GB)"]
+    (larger,) = lines(disk=disk | {"volume_size_gb": 60})
+    assert larger.endswith("; a volume of 60 GB")

@@ -116,6 +116,7 @@ def test_of_several_machines_of_a_name_one_living_is_kept() -> None:
     [
         ("out_of_memory", R.OUT_OF_MEMORY),
         ("terminated", R.TRAINER_TERMINATED),
+        ("pod_setup_failed", R.POD_SETUP_FAILED),
         ("dataset_unreadable", R.DATASET_UNREADABLE),
         ("no_such_word", R.TRAINER_ERROR),
         ("cancelled_by_user", R.TRAINER_ERROR),

@@ -172,6 +172,15 @@ class Budget(Answer):
     is_default: bool = False
 
 
+class Disk(Answer):
+    """What the run needs on the machine's disk, by what occupies it, and the volume that it gets."""
+
+    need: dict[str, int]
+    total_bytes: int
+    least_volume_gb: int
+    volume_size_gb: int | None = None
+
+
 class Plan(Answer):
     """A frozen plan: what would run, where, and what it would cost. Launched by its id and hash."""
 
@@ -184,6 +193,7 @@ class Plan(Answer):
     model: ModelFacts | None = None
     tokens: TokenLengths | None = None
     fit: Fit | None = None
+    disk: Disk | None = None
     offers: list[RankedOffer] = Field(default_factory=list)
     forecast: Forecast | None = None
     budget: Budget | None = None

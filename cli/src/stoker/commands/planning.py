@@ -34,6 +34,9 @@ def plan(  # noqa: PLR0913 - each parameter is an option of the command
     project: Annotated[str | None, typer.Option(help="Whose budget it counts against; stoker budget show.")] = None,
     max_attempts: Annotated[int | None, typer.Option(help="Machines to try at most.")] = None,
     max_duration: Annotated[int | None, typer.Option(metavar="SECONDS", help="Longest run.")] = None,
+    volume: Annotated[
+        int | None, typer.Option(metavar="GB", help="Disk of a rented machine; without it, as much as is needed.")
+    ] = None,
     keep_alive: KeepAliveOption = None,
     env: Pair = None,
     secret: Annotated[
@@ -77,6 +80,7 @@ def plan(  # noqa: PLR0913 - each parameter is an option of the command
             "project": project,
             "max_attempts": max_attempts,
             "max_duration_seconds": max_duration,
+            "volume_size_gb": volume,
             "keep_alive_seconds": keep_alive,
             "environment": variables or None,
             "secrets": secret or None,

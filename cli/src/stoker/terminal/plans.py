@@ -3,7 +3,7 @@
 from rich.console import Console
 from rich.markup import escape
 
-from stoker.client.models import Fault, Fit, Forecast, Plan, TokenLengths
+from stoker.client.models import Disk, Fault, Fit, Forecast, Plan, TokenLengths
 from stoker.terminal.figures import show_bytes, show_duration, show_money_range
 from stoker.terminal.tables import ranked_offer_table, table
 from stoker_shared.money import show_usd
@@ -23,6 +23,8 @@ def print_plan(plan: Plan, console: Console) -> None:
         console.print(_tokens_line(plan.tokens))
     if plan.fit is not None:
         _print_fit(plan.fit, console)
+    if plan.disk is not None:
+        console.print(_disk_line(plan.disk))
     if plan.forecast is not None:
         _print_forecast(plan.forecast, console)
     if plan.budget is not None:
@@ -53,6 +55,12 @@ def _print_fit(fit: Fit, console: Console) -> None:
         share = f"{100 * size / max(fit.total_bytes, 1):.0f} %"
         made.add_row(f"          {name.replace('_', ' ')}", show_bytes(size), share)
     console.print(made)
+
+
+def _disk_line(disk: Disk) -> str:
+    parts = ", ".join(f"{name} {show_bytes(size)}" for name, size in sorted(disk.need.items(), key=lambda it: -it[1]))
+    volume = f"; a volume of {disk.volume_size_gb} GB" if disk.volume_size_gb is not None else ""
+    return f"disk      {show_bytes(disk.total_bytes)} on a rented machine ({parts}){volume}"
 
 
 def _print_forecast(forecast: Forecast, console: Console) -> None:

@@ -64,11 +64,17 @@ class OfferList(Message):
 
 
 class InspectModel(Message):
-    """Ask a provider's machines about a base model. `model_not_found` if it cannot be resolved there."""
+    """Ask a provider's machines about a base model, with what those machines would have.
+
+    `secrets`: names of the owner's secrets that the launch would ask for; the Hub is asked with the token among them.
+    Refused with `model_not_found`, `model_gated` (it needs a token, and none is asked for), `model_no_access` (the
+    token does not open it), `hub_token_refused` or `secret_not_set`.
+    """
 
     owner: str = ""
     provider: str
     name_or_path: str
+    secrets: list[str] = Field(default_factory=list)
 
 
 class ModelFacts(Message):
@@ -106,7 +112,9 @@ class ProviderHealth(Message):
     """One provider.
 
     `is_set_up` False: it waits for a key of the owner's, which is no fault of it. `balance_micro_usd` is what is
-    left in its account, None if it does not tell.
+    left in its account, None if it does not tell. `machines_are_here`: what the operator's own network reaches, its
+    machines reach. `default_volume_gb`: the volume of a machine whose launch names no size, None if there is none to
+    be ordered.
     """
 
     provider: str
@@ -115,6 +123,8 @@ class ProviderHealth(Message):
     detail: str = ""
     next_step: str = ""
     balance_micro_usd: int | None = None
+    machines_are_here: bool = False
+    default_volume_gb: int | None = None
     unknown_machines: list[UnknownMachine] = Field(default_factory=list)
 
 

@@ -318,6 +318,7 @@ async def test_health_tells_the_balance_and_that_it_is_gone() -> None:
         balance.respond(json={"data": {"myself": {"clientBalance": 12.5}}})
         health = await here.provider.health()
         assert (health.is_usable, health.balance_micro_usd, health.detail) == (True, 12_500_000, "balance $12.50")
+        assert (health.machines_are_here, health.default_volume_gb) == (False, 40)
         balance.respond(json={"data": {"myself": {"clientBalance": -0.01}}})
         health = await here.provider.health()
         assert (health.is_usable, health.balance_micro_usd) == (False, -10_000)

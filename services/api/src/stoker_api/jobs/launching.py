@@ -203,6 +203,7 @@ def _command(candidate: LaunchCandidate, wanted: _Wanted, *, job_id: str, now: d
         docker_image=plan.docker_image,
         volume_size_gb=plan.volume_size_gb,
         environment=candidate.environment,
+        disk_needed_bytes=plan.disk_needed_bytes,
         keep_alive_seconds=plan.keep_alive_seconds,
         secrets=plan.secrets,
     )

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from stoker_api.plans.schemas import Fault
-from stoker_api.plans.situation import LOCAL_PROVIDER, Situation
+from stoker_api.plans.situation import Situation
 from stoker_api.plans.tokens import TokenLengths
 from stoker_shared.errors import RemoteRefusal
 from stoker_shared.money import show_usd
@@ -115,12 +115,17 @@ def model_not_found(situation: Situation) -> Fault | None:
         return None
     if refusal.remote_code != "model_not_found" and provider_not_usable(situation) is not None:
         return None  # told once: whoever cannot be used cannot look at a model either
-    code = "model_not_found" if refusal.remote_code == "model_not_found" else "model_not_inspected"
     return Fault(
-        code=code,
+        code=refusal.remote_code if refusal.remote_code in _MODEL_FAULTS else "model_not_inspected",
         message=refusal.detail,
-        next_step=refusal.next_step or "Check recipe.model.name_or_path; a gated model needs HF_TOKEN.",
+        next_step=refusal.next_step or "Check recipe.model.name_or_path.",
     )
+
+
+# What is wrong with the model, or with the token that it is asked for with; anything else says nothing about it.
+_MODEL_FAULTS = frozenset(
+    {"model_not_found", "model_gated", "model_no_access", "model_unusable", "hub_token_refused", "secret_not_set"}
+)
 
 
 def no_offers(situation: Situation) -> Fault | None:
@@ -151,6 +156,20 @@ def memory_too_small(situation: Situation) -> Fault | None:
     )
 
 
+def volume_too_small(situation: Situation) -> Fault | None:
+    """The volume that the user named does not hold the run."""
+    need, size = situation.disk, situation.volume_size_gb
+    has_volumes = situation.health is not None and situation.health.default_volume_gb is not None
+    if need is None or size is None or not has_volumes or size >= need.least_volume_gb:
+        return None
+    parts = ", ".join(f"{name} {_gigabytes(amount)}" for name, amount in need.parts())
+    return Fault(
+        code="volume_too_small",
+        message=f"The run needs {_gigabytes(need.total)} on disk ({parts}); volume_size_gb is {size}.",
+        next_step=f"Set volume_size_gb to {need.least_volume_gb}, or leave it out: then it is chosen for you.",
+    )
+
+
 def price_above_ceiling(situation: Situation) -> Fault | None:
     """Every offer that has the memory costs more than may be paid."""
     if not situation.fitting_offers or situation.launchable_offers:
@@ -166,8 +185,9 @@ def price_above_ceiling(situation: Situation) -> Fault | None:
 
 def public_url_is_local(situation: Situation) -> Fault | None:
     """Machines elsewhere could not reach us."""
-    if situation.provider == LOCAL_PROVIDER:
-        return None
+    health = situation.health
+    if health is None or not health.is_usable or health.machines_are_here:
+        return None  # of a provider that nobody could ask it is not known where its machines are
     local = {name: url for name, url in situation.public_urls.items() if not reachable_from_outside(url)}
     if not local:
         return None
@@ -225,6 +245,7 @@ BLOCKING: tuple[Check, ...] = (
     model_not_found,
     no_offers,
     memory_too_small,
+    volume_too_small,
     price_above_ceiling,
     public_url_is_local,
     chat_template_missing,

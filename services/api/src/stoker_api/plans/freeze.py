@@ -10,6 +10,9 @@ from stoker_shared.commands import PlannedOffer
 from stoker_shared.money import NonNegativeMicroUsd
 from stoker_shared.recipe import DataFormat, Recipe
 
+# For a plan whose dataset or model is not known; it cannot be launched.
+DISK_NEEDED_UNKNOWN = 10_000_000_000
+
 
 class FrozenPlan(BaseModel):
     """Everything that a launch of this plan will do. Money is in whole micro-dollars; environment by name only.
@@ -35,6 +38,9 @@ class FrozenPlan(BaseModel):
     max_duration_seconds: int
     docker_image: str | None
     volume_size_gb: int | None
+    disk_needed_bytes: int = Field(
+        default=DISK_NEEDED_UNKNOWN, description="What the machine must have free when it starts"
+    )
     keep_alive_seconds: int = 0
     environment_names: list[str]
     secrets: list[str] = Field(default_factory=list, description="Names of the owner's secrets that the pod sees")

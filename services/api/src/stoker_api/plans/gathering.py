@@ -70,6 +70,14 @@ class FactGatherer:
             self._ask_or_refusal(OFFERS, offers),
         )
 
+    async def offers(self, query: OffersQuery) -> OfferList | RemoteRefusal:
+        """What can be rented now.
+
+        Raises:
+            ServiceUnavailable: the deployer is away.
+        """
+        return await self._ask_or_refusal(OFFERS, query)
+
     async def _dataset_and_model(
         self, dataset: DescribeDataset, *, model: InspectModel, max_length: int
     ) -> tuple[DatasetFacts, ModelFacts | RemoteRefusal, TokenStatistics | RemoteRefusal | ServiceUnavailable | None]:

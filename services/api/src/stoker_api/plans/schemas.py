@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from stoker_api.plans.disk import Disk
 from stoker_api.plans.forecast import Forecast
 from stoker_api.plans.freeze import FrozenPlan
 from stoker_api.plans.memory import FitVerdict, MemoryNeed
@@ -58,7 +59,12 @@ class PlanLimits(BaseModel):
     gpu_type: Annotated[str, StringConstraints(min_length=1, max_length=100)] | None = None
     gpu_count: int | None = Field(default=None, ge=0, le=64, description="0 for a machine without GPU")
     docker_image: DockerImage | None = None
-    volume_size_gb: int | None = Field(default=None, ge=1, le=65_536)
+    volume_size_gb: int | None = Field(
+        default=None,
+        ge=1,
+        le=65_536,
+        description="Of a rented machine; null: the provider's usual, or as much as needed",
+    )
     keep_alive_seconds: int = Field(
         default=0, ge=0, le=86_400, description="How long the machine stays after a success; it costs until then"
     )
@@ -134,6 +140,7 @@ class Plan(BaseModel):
     model: ModelFacts | None
     tokens: TokenLengths | None = Field(default=None, description="null if dataset or model cannot be looked at")
     fit: Fit | None
+    disk: Disk | None = Field(default=None, description="null if dataset, model or machine is not known")
     offers: list[RankedOffer]
     forecast: Forecast | None
     budget: Budget

@@ -1,13 +1,14 @@
 """Making plans."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from decimal import Decimal
 
+from stoker_api.plans.disk import Disk, disk_need, volume_for
 from stoker_api.plans.faults import blocking_faults, warnings
 from stoker_api.plans.forecast import Forecast, forecast
-from stoker_api.plans.freeze import FrozenPlan, freeze
+from stoker_api.plans.freeze import DISK_NEEDED_UNKNOWN, FrozenPlan, freeze
 from stoker_api.plans.gathering import FactGatherer
 from stoker_api.plans.memory import MemoryNeed, capacity, memory_need, verdict
 from stoker_api.plans.repository import PlanRepository
@@ -74,19 +75,30 @@ class PlanService:
         recipe = wanted.recipe
         if recipe is None:
             recipe = (await self._recipes.get(owner, wanted.recipe_id or "")).recipe
+        offers = OffersQuery(
+            owner=owner,
+            provider=wanted.provider,
+            gpu_type=wanted.gpu_type,
+            gpu_count=wanted.gpu_count,
+            volume_size_gb=wanted.volume_size_gb,
+        )
         facts = await self._gatherer.gather(
             DescribeDataset(owner=owner, dataset_version_id=wanted.dataset_version_id),
-            model=InspectModel(owner=owner, provider=wanted.provider, name_or_path=recipe.model.name_or_path),
-            offers=OffersQuery(
+            model=InspectModel(
                 owner=owner,
                 provider=wanted.provider,
-                gpu_type=wanted.gpu_type,
-                gpu_count=wanted.gpu_count,
-                volume_size_gb=wanted.volume_size_gb,
+                name_or_path=recipe.model.name_or_path,
+                secrets=sorted(wanted.secrets),
             ),
+            offers=offers,
             max_length=recipe.batch.max_length,
         )
         situation = judge(wanted, recipe=recipe, facts=facts, policy=self._policy)
+        if situation.volume_size_gb != offers.volume_size_gb:
+            # The run needs a larger volume than what was priced in.
+            larger = offers.model_copy(update={"volume_size_gb": situation.volume_size_gb})
+            facts = replace(facts, offers=await self._gatherer.offers(larger))
+            situation = judge(wanted, recipe=recipe, facts=facts, policy=self._policy)
         return await self._store(owner, wanted=wanted, situation=situation)
 
     async def get(self, owner: str, plan_id: str) -> Plan:
@@ -117,6 +129,7 @@ class PlanService:
             model=situation.facts.model if isinstance(situation.facts.model, ModelFacts) else None,
             tokens=situation.tokens,
             fit=_fit(situation),
+            disk=_disk(situation),
             offers=situation.ranked,
             forecast=situation.forecast,
             budget=Budget(
@@ -153,6 +166,10 @@ def judge(wanted: NewPlan, *, recipe: Recipe, facts: GatheredFacts, policy: Plan
     ranked = rank_offers(facts.offers.offers if isinstance(facts.offers, OfferList) else [], model=model, recipe=recipe)
     best = ranked[0].offer if ranked else None
     tokens = _tokens(facts, recipe=recipe)
+    need, disk = _need(model, recipe=recipe, offer=best), None
+    if model is not None and need is not None and best is not None and tokens is not None:
+        on_gpu = best.gpu_count > 0
+        disk = disk_need(model, recipe, dataset=facts.dataset, tokens=tokens, memory=need, on_gpu=on_gpu)
     keep_alive = timedelta(seconds=wanted.keep_alive_seconds)
     predicted = None
     if model is not None and best is not None and tokens is not None:
@@ -165,12 +182,14 @@ def judge(wanted: NewPlan, *, recipe: Recipe, facts: GatheredFacts, policy: Plan
         provider=wanted.provider,
         facts=facts,
         ranked=ranked,
-        need=_need(model, recipe=recipe, offer=best),
+        need=need,
         tokens=tokens,
         forecast=predicted,
         budget_micro_usd=_budget(wanted, predicted=predicted, minimum=minimum, floor=policy.default_budget_floor),
         minimum_micro_usd=minimum,
         keep_alive=keep_alive,
+        disk=disk,
+        volume_size_gb=volume_for(disk, wanted=wanted.volume_size_gb, default=_default_volume_gb(wanted, facts)),
         max_duration=policy.default_max_duration if given is None else timedelta(seconds=given),
         public_urls=dict(policy.public_urls),
         gpu_wanted=_gpu_wanted(wanted),
@@ -205,6 +224,10 @@ def _need(model: ModelFacts | None, *, recipe: Recipe, offer: Offer | None) -> M
     return memory_need(model, recipe, on_gpu=offer.gpu_count > 0)
 
 
+def _default_volume_gb(wanted: NewPlan, facts: GatheredFacts) -> int | None:
+    return next((known.default_volume_gb for known in facts.providers if known.provider == wanted.provider), None)
+
+
 def _tokens(facts: GatheredFacts, *, recipe: Recipe) -> TokenLengths | None:
     if facts.tokens is None:
         return None
@@ -234,7 +257,8 @@ def _frozen(owner: str, *, wanted: NewPlan, situation: Situation, policy: PlanPo
         max_attempts=wanted.max_attempts or policy.default_max_attempts,
         max_duration_seconds=int(situation.max_duration.total_seconds()),
         docker_image=wanted.docker_image,
-        volume_size_gb=wanted.volume_size_gb,
+        volume_size_gb=situation.volume_size_gb,
+        disk_needed_bytes=situation.disk.total if situation.disk else DISK_NEEDED_UNKNOWN,
         keep_alive_seconds=wanted.keep_alive_seconds,
         environment_names=sorted(wanted.environment),
         secrets=sorted(wanted.secrets),
@@ -262,6 +286,18 @@ def _fit(situation: Situation) -> Fit | None:
         return None
     on_gpu = situation.ranked[0].offer.gpu_count > 0
     return Fit(need=need, total_bytes=need.total, needed_bytes=need.needed, on_gpu=on_gpu)
+
+
+def _disk(situation: Situation) -> Disk | None:
+    need = situation.disk
+    if need is None:
+        return None
+    return Disk(
+        need=need,
+        total_bytes=need.total,
+        least_volume_gb=need.least_volume_gb,
+        volume_size_gb=situation.volume_size_gb,
+    )
 
 
 def _name(situation: Situation) -> str:

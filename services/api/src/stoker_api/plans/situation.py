@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+from stoker_api.plans.disk import DiskNeed
 from stoker_api.plans.forecast import Forecast
 from stoker_api.plans.memory import MemoryNeed
 from stoker_api.plans.schemas import RankedOffer
@@ -11,8 +12,6 @@ from stoker_shared.errors import RemoteRefusal, ServiceUnavailable
 from stoker_shared.recipe import Recipe
 from stoker_shared.rpc.dataset_gateway import DatasetFacts, TokenStatistics
 from stoker_shared.rpc.deployer import ModelFacts, OfferList, ProviderHealth
-
-LOCAL_PROVIDER = "local"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +43,9 @@ class Situation:
     minimum_micro_usd: int
     max_duration: timedelta
     keep_alive: timedelta = timedelta(0)
+    disk: DiskNeed | None = None
+    # What is ordered: the user's word, or what the run needs.
+    volume_size_gb: int | None = None
     # URL by name of the setting under which an operator can change it.
     public_urls: dict[str, str] = field(default_factory=dict)
     gpu_wanted: str = "any machine"

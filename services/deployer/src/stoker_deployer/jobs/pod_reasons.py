@@ -3,8 +3,8 @@
 from stoker_shared.job_state import EndReason
 from stoker_shared.rpc.metrics import ExitFacts
 
-# Only what a trainer can know: a pod cannot claim to be cancelled by the user or out of budget.
-_TRAINER_KNOWS = (
+# Only what a trainer or its pod can know: a pod cannot claim to be cancelled by the user or out of budget.
+_POD_KNOWS = (
     EndReason.SUCCESS,
     EndReason.TRAINER_ERROR,
     EndReason.DATASET_UNREADABLE,
@@ -16,14 +16,14 @@ _TRAINER_KNOWS = (
     EndReason.ARTIFACT_UPLOAD_FAILED,
     EndReason.TOKEN_REJECTED,
     EndReason.TRAINER_TERMINATED,
+    # Said by the guard of a pod whose script failed before the trainer began; the message names stage and line.
+    EndReason.POD_SETUP_FAILED,
     EndReason.TRAINER_DIED,
     EndReason.NO_PROGRESS,
 )
 POD_REASONS: dict[str, EndReason] = {
-    **{reason.value: reason for reason in _TRAINER_KNOWS},
+    **{reason.value: reason for reason in _POD_KNOWS},
     "terminated": EndReason.TRAINER_TERMINATED,
-    # Said by the guard of a pod whose script failed before the trainer began; the message names stage and line.
-    "pod_setup_failed": EndReason.TRAINER_DIED,
 }
 
 

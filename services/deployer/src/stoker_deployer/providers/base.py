@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from pydantic import SecretStr
+
 from stoker_deployer.pods.release import Release
 from stoker_shared.money import MicroUsd
 from stoker_shared.rpc.deployer import ModelFacts, Offer, OffersQuery, ProviderHealth
@@ -118,11 +120,14 @@ class Provider(ABC):
         """
 
     @abstractmethod
-    async def inspect_model(self, name_or_path: str) -> ModelFacts:
+    async def inspect_model(self, name_or_path: str, *, hub_token: SecretStr | None = None) -> ModelFacts:
         """What the provider's machines would find when they load this base model.
+
+        `hub_token`: the token of the Hugging Face Hub that the machine would have. It goes to the Hub and nowhere else.
 
         Raises:
             ModelNotFound: it cannot be resolved there.
+            ModelGated, ModelAccessDenied, HubTokenRefused: it is there, and cannot be loaded without or with the token.
             TransientError: the place where models come from cannot be reached now.
             ProviderError: the provider cannot be asked.
         """

@@ -99,8 +99,13 @@ class LocalProvider(Provider, Bills):
         found = [made for offer in listed.offers if (made := _as_offer(offer, query, provider=self.name))]
         return sorted(found, key=lambda offer: offer.price_micro_usd_per_hour)
 
-    async def inspect_model(self, name_or_path: str) -> ModelFacts:
-        """What the training server finds under that name."""
+    async def inspect_model(
+        self,
+        name_or_path: str,
+        *,
+        hub_token: SecretStr | None = None,  # noqa: ARG002 - the contract
+    ) -> ModelFacts:
+        """What the training server finds under that name, with what it has itself: a token is not sent there."""
         response = await self._ask(
             "POST",
             "/v1/models/inspect",
@@ -180,8 +185,14 @@ class LocalProvider(Provider, Bills):
         try:
             await self._get("/v1/offers")
         except ProviderError as error:
-            return ProviderHealth(provider=self.name, is_usable=False, detail=error.detail, next_step=error.next_step)
-        return ProviderHealth(provider=self.name, is_usable=True)
+            return ProviderHealth(
+                provider=self.name,
+                is_usable=False,
+                detail=error.detail,
+                next_step=error.next_step,
+                machines_are_here=True,
+            )
+        return ProviderHealth(provider=self.name, is_usable=True, machines_are_here=True)
 
     async def close(self) -> None:
         """Close connections."""

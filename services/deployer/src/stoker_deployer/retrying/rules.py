@@ -50,6 +50,8 @@ RETRY: Mapping[EndReason, RetryRule] = {
     _R.MACHINE_LOST: RetryRule(_E.IF_THERE_IS),
     _R.HEARTBEAT_LOST: RetryRule(_E.IF_THERE_IS),
     _R.NO_PROGRESS: RetryRule(_E.IF_THERE_IS, most=2),
+    # A bad host, or no network there; an image without Python or a disk that is too small fails everywhere.
+    _R.POD_SETUP_FAILED: RetryRule(_E.IF_THERE_IS, most=3, in_a_row=3),
     _R.TRAINER_DIED: RetryRule(_E.IF_THERE_IS),
     # A machine that is taken back says nothing about the job.
     _R.TRAINER_TERMINATED: RetryRule(_E.IF_THERE_IS, in_a_row=5),

@@ -24,7 +24,7 @@ from stoker_deployer.providers.runpod.client import RunpodClient
 from stoker_deployer.providers.runpod.errors import PROVIDER
 from stoker_deployer.providers.runpod.logs import LogPatience, PodLogs
 from stoker_deployer.providers.runpod.offers import offers_of
-from stoker_deployer.providers.runpod.orders import is_as_ordered, pod_request
+from stoker_deployer.providers.runpod.orders import is_as_ordered, pod_request, volume_gb
 from stoker_deployer.providers.runpod.pacing import Urgency
 from stoker_deployer.providers.runpod.recent import Recent
 from stoker_deployer.providers.runpod.schemas import Pod
@@ -80,9 +80,9 @@ class RunpodProvider(Provider, Bills, RunsContainers):
         asked = [self._client.gpu_types(cloud=cloud, count=count, min_cuda=self._settings.min_cuda) for cloud in clouds]
         return offers_of(zip(clouds, await asyncio.gather(*asked), strict=True), query, self._settings)
 
-    async def inspect_model(self, name_or_path: str) -> ModelFacts:
-        """What a pod would find: models come from the Hugging Face Hub."""
-        return await self._hub.inspect(name_or_path)
+    async def inspect_model(self, name_or_path: str, *, hub_token: SecretStr | None = None) -> ModelFacts:
+        """What the Hugging Face Hub says: pods load models from there."""
+        return await self._hub.inspect(name_or_path, token=hub_token)
 
     async def launch(self, order: MachineOrder) -> Machine:
         """Look for a pod of that name, and order one if there is none. The order goes out once."""
@@ -143,17 +143,29 @@ class RunpodProvider(Provider, Bills, RunsContainers):
         try:
             await self._client.check_key()
         except ProviderError as error:
-            return ProviderHealth(provider=self.name, is_usable=False, detail=error.detail, next_step=error.next_step)
+            return self._health(is_usable=False, detail=error.detail, next_step=error.next_step)
         balance = await self.balance()
         if balance is None:
-            return ProviderHealth(provider=self.name, is_usable=True, detail="balance unknown")
+            return self._health(is_usable=True, detail="balance unknown")
         is_usable = balance > 0
-        return ProviderHealth(
-            provider=self.name,
+        return self._health(
             is_usable=is_usable,
             detail=f"balance {show_usd(balance, places=2)}",
             next_step="" if is_usable else "Add funds to the RunPod account.",
+            balance=balance,
+        )
+
+    def _health(
+        self, *, is_usable: bool, detail: str, next_step: str = "", balance: MicroUsd | None = None
+    ) -> ProviderHealth:
+        return ProviderHealth(
+            provider=self.name,
+            is_usable=is_usable,
+            detail=detail,
+            next_step=next_step,
             balance_micro_usd=balance,
+            machines_are_here=self._settings.is_here,
+            default_volume_gb=volume_gb(None, self._settings),
         )
 
     async def balance(self) -> MicroUsd | None:

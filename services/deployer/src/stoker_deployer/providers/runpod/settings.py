@@ -1,8 +1,10 @@
 """What can be set about RunPod. Built by `DeployerSettings.runpod()`; a key is no part of it: it belongs to a user."""
 
+import ipaddress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal
+from urllib.parse import urlsplit
 
 Cloud = Literal["secure", "community"]
 
@@ -34,3 +36,12 @@ class RunpodSettings:
     timeout: timedelta = timedelta(seconds=30)
     launch_timeout: timedelta = timedelta(seconds=60)
     bill_settles_after: timedelta = timedelta(minutes=10)
+
+    @property
+    def is_here(self) -> bool:
+        """Whether `url` is an address of this machine: a simulator, whose pods run on this machine, too."""
+        host = urlsplit(self.url).hostname or ""
+        try:
+            return ipaddress.ip_address(host).is_loopback
+        except ValueError:
+            return host == "localhost" or host.endswith(".localhost")
