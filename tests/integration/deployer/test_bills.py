@@ -10,6 +10,7 @@ from sqlalchemy import text
 from stoker_deployer.bills.repository import BillRepository
 from stoker_deployer.main import Deployer
 from stoker_deployer.providers import Alive, AliveKind, Machine, MachineState
+from stoker_deployer.providers.accounts import Account
 from stoker_shared.events import CostSettled
 from stoker_shared.job_state import JobStatus
 from tests.integration.deployer.world import World
@@ -75,7 +76,7 @@ async def test_a_bill_for_one_machine_leaves_what_another_of_the_attempt_cost(
 ) -> None:
     deployer = await world.start_deployer(**ASK)
     job_id = await _completed(world)
-    provider = deployer.providers["local"]
+    provider = deployer.providers.operators["local"]
     alive = Alive(AliveKind.RUNNING, datetime.now(UTC) - timedelta(minutes=30))
     listed, described = provider.list_machines, provider.describe
 
@@ -87,9 +88,9 @@ async def test_a_bill_for_one_machine_leaves_what_another_of_the_attempt_cost(
 
     monkeypatch.setattr(provider, "list_machines", with_a_second)
     monkeypatch.setattr(provider, "describe", describe)
-    assert await deployer.sweep.sweep(provider) == []
+    assert await deployer.sweep.sweep(Account(provider)) == []
     await asyncio.sleep(0.4)
-    assert await deployer.sweep.sweep(provider) == ["second"]
+    assert await deployer.sweep.sweep(Account(provider)) == ["second"]
     orphans = (await _attempt(world, job_id))["orphans_micro_usd"]
     assert orphans > 0
     world.simulator.machines[f"{job_id}-1"].billed_micro_usd = 77

@@ -198,5 +198,5 @@ async def test_the_sweep_leaves_living_attempts_alone(world: World) -> None:
     deployer = await world.start_deployer()
     job_id = (await world.launch()).job_id
     await world.peers.until_told(job_id, "machine_provisioned")
-    assert await deployer.sweep.sweep(Account(deployer.providers["local"])) == []
+    assert await deployer.sweep.sweep(Account(deployer.providers.operators["local"])) == []
     await _complete(world, job_id)

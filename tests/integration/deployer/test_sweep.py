@@ -24,7 +24,7 @@ async def _cancelled(world: World) -> str:
 
 
 async def _sweep(deployer: Deployer) -> list[str]:
-    return await deployer.sweep.sweep(Account(deployer.providers["local"]))
+    return await deployer.sweep.sweep(Account(deployer.providers.operators["local"]))
 
 
 def _revive(world: World, name: str, like: str) -> None:
@@ -70,7 +70,7 @@ async def test_a_machine_that_only_a_stale_list_shows_is_not_ended_and_costs_not
     _revive(world, name, name)
     await _sweep(deployer)
     await asyncio.sleep(PAUSE)
-    provider = deployer.providers["local"]
+    provider = deployer.providers.operators["local"]
     stale = await provider.list_machines()
     world.simulator.move(name, "terminated")
 
