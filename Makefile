@@ -13,7 +13,7 @@ PYTEST := $(BIN)/python -m pytest
 JOBS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-runpod test test-all test-live-runpod lint bench bench-check bench-submit bench-delivery bench-token bench-reconcile bench-pod-start chaos chaos-kill up bundle clean
+.PHONY: help install demo demo-runpod test test-all test-live-runpod lint bench bench-check bench-submit bench-delivery bench-token bench-reconcile bench-pod-start chaos chaos-kill faults-runpod up bundle clean
 
 help: ## list what make can do
 	@echo "Stoker"
@@ -49,6 +49,10 @@ chaos: $(VENV)/.ready ## kill each part in each state of a job, race two deploye
 
 chaos-kill: $(VENV)/.ready ## the part of make chaos that kills while a job trains
 	$(PYTEST) -q -m chaos --show-capture=no tests/chaos/test_kill.py -k training
+
+faults-runpod: $(VENV)/.ready ## one job for each fault of a simulated RunPod; prints what each costs
+	@echo "Breaks a simulated RunPod in 24 ways, about half an hour; FAULTS='-k capacity' runs some"
+	$(PYTEST) -q -m chaos --show-capture=no tests/chaos_runpod $(FAULTS)
 
 lint: $(VENV)/.ready ## ruff, mypy --strict, import rules, our own rules
 	@echo "ruff: faults and form"

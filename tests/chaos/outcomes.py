@@ -1,20 +1,18 @@
 """What is left of a job after a blow, counted; and the table of all of them."""
 
-import asyncio
 import json
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import asyncpg
 import psutil
 
 from stoker.client.errors import ConnectionLost, ServerBusy, ServerFailed
 from tests.support.live_stack import LiveStack
 from tests.support.small_stack import processes_of
+from tests.support.stored import query
 
 PATIENCE_SECONDS = 300
 
@@ -110,15 +108,13 @@ def _belongs_to(process: psutil.Process, job_id: str) -> bool:
 
 def stored_ends(stack: LiveStack, job_id: str) -> int:
     """How many ends the read model has stored for a job: the client would hide a second one."""
-    rows = _query(
-        stack.database_url("api"), "SELECT payload->>'type' AS type FROM job_events WHERE job_id = $1", job_id
-    )
+    rows = query(stack.database_url("api"), "SELECT payload->>'type' AS type FROM job_events WHERE job_id = $1", job_id)
     return sum(1 for row in rows if row["type"] in {"completed", "failed", "cancelled"})
 
 
 def out_of_balance(stack: LiveStack, job_id: str) -> int:
     """Micro-dollars that are still held though the job is over, or that were spent and are not in what was told."""
-    entries = _query(
+    entries = query(
         stack.database_url("deployer"), "SELECT debit, credit, amount FROM ledger_entries WHERE job_id = $1", job_id
     )
     balances: Counter[str] = Counter()
@@ -127,7 +123,7 @@ def out_of_balance(stack: LiveStack, job_id: str) -> int:
         balances[entry["credit"]] -= entry["amount"]
     held = sum(abs(amount) for account, amount in balances.items() if account.startswith("held:"))
     spent = sum(amount for account, amount in balances.items() if account.startswith("spent:"))
-    told = _query(
+    told = query(
         stack.database_url("api"),
         "SELECT payload->>'spent_micro_usd' AS spent FROM job_events WHERE job_id = $1 ORDER BY sequence DESC LIMIT 1",
         job_id,
@@ -161,14 +157,3 @@ def wait_until(
         time.sleep(every)
     if not or_else_go_on:
         raise TimeoutError(f"Not so after {patience:.0f} s.")
-
-
-def _query(url: str, sql: str, *values: Any) -> list[Any]:
-    async def fetch() -> list[Any]:
-        connection = await asyncpg.connect(url)
-        try:
-            return list(await connection.fetch(sql, *values))
-        finally:
-            await connection.close()
-
-    return asyncio.run(fetch())

@@ -79,10 +79,11 @@ class LiveStack:
 
 
 @contextmanager
-def live_stack(folder: Path, *, services: Sequence[ServiceSpec] = SERVICES) -> Iterator[LiveStack]:
-    """A stack on a data folder, stopped at the end."""
+def live_stack(folder: Path, *, services: Sequence[ServiceSpec] = SERVICES, **settings: Any) -> Iterator[LiveStack]:
+    """A stack on a data folder, stopped at the end; `settings` are of `StackSettings`."""
     loop = LoopThread()
-    stack = Stack(StackSettings(data_dir=folder, min_free_disk_bytes=0, port=free_port()), services=services)
+    values: dict[str, Any] = {"data_dir": folder, "min_free_disk_bytes": 0, "port": free_port(), **settings}
+    stack = Stack(StackSettings(**values), services=services)
     try:
         loop.run(stack.start())
         api_key = stack.layout.api_key_file.read_text().strip()

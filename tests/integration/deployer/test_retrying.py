@@ -12,6 +12,7 @@ from stoker_shared.events import JobFailed, JobRequeued, ProvisioningStarted
 from stoker_shared.job_state import EndReason, JobStatus
 from stoker_shared.money import ONE_USD
 from stoker_shared.recipe import Batch, ModelChoice, Recipe
+from stoker_shared.tokens import token_hash
 from tests.integration.deployer.world import World, eventually
 
 S = JobStatus
@@ -66,6 +67,16 @@ async def test_without_capacity_the_next_offer_is_taken_and_other_replicas_know(
     second = (await world.launch(offers=[BIG, SMALL])).job_id
     assert (await _begun(world, second, attempt=1)).gpu_type == "small"
     await _complete(world, second, attempt=1)
+
+
+async def test_an_attempt_that_follows_a_refusal_at_once_gets_a_token_of_its_own(world: World) -> None:
+    await world.start_deployer()
+    world.simulator.break_next("launch", "no_capacity")
+    job_id = (await world.launch(offers=[BIG, SMALL])).job_id
+    token = (await _environment(world, f"{job_id}-2"))["JOB_TOKEN"]
+    admitted = world.peers.tokens[job_id, 2]
+    assert [token_hash(token) in admitted[service] for service in ("gateway", "metrics")] == [True, True]
+    await _complete(world, job_id, attempt=2)
 
 
 async def test_while_the_only_offer_cools_the_job_waits_and_spends_no_attempt(world: World) -> None:

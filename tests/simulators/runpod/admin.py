@@ -8,6 +8,7 @@
 | `POST /_admin/pods/{id}/fate` `{kind, ...}` | `host_death`, `eviction`, `vanish`, `container_error`, or `release` |
 | `DELETE /_admin/keys` `{key}` | a key is taken back |
 | `GET /_admin/pods` | every pod there ever was: status, who ended it, cost, starts, exit codes, living processes |
+| `GET /_admin/pods/{id}/order` | the body that ordered it, with its environment |
 | `GET /_admin/pods/{id}/log` | its lines, without following |
 | `GET /_admin/accounts` | balance, spent, spending per hour |
 | `GET /_admin/calls` | every call of the API, and the fault that it met |
@@ -72,6 +73,7 @@ class Admin:
             ("GET", "/accounts", self.show_accounts),
             ("POST", "/pods/{id}/fate", self.deal_fate),
             ("GET", "/pods", self.show_pods),
+            ("GET", "/pods/{id}/order", self.show_order),
             ("GET", "/pods/{id}/log", self.show_log),
             ("DELETE", "/keys", self.take_key),
             ("GET", "/calls", self.show_calls),
@@ -128,6 +130,10 @@ class Admin:
     async def show_pods(self, _request: Request) -> Response:
         """Every pod there ever was."""
         return JSONResponse([self._shown(pod) for pod in self._cloud.pods.values()])
+
+    async def show_order(self, request: Request) -> Response:
+        """What was asked for."""
+        return JSONResponse(self._pod(request).order.model_dump(mode="json", exclude_unset=True))
 
     async def show_log(self, request: Request) -> Response:
         """Its lines."""

@@ -33,21 +33,12 @@ QUICK = Rules(time_scale=0.02, image="none", quotas={"minute": 6_000, "hour": 10
 """Pods run after half a second and start again after a fifth; none brings a Python; calls are hardly limited."""
 
 
-class RunningRunpod(RunningServer):
-    """A simulator. It can be killed and started again; then its pods are gone, as is all it knew."""
+class Controls:
+    """The words of `/_admin` of a simulator, wherever it runs."""
 
-    def __init__(self, blueprint: Blueprint, loop: LoopThread, *, key: str) -> None:
-        super().__init__(blueprint, loop)
-        self.url = f"http://127.0.0.1:{blueprint.spec.port}"
-        self.api_url, self.graphql_url = f"{self.url}/v2", f"{self.url}/graphql"
-        self.key = key
-        self.folder = blueprint.spec.folder
-        self.admin = httpx.Client(base_url=f"{self.url}/_admin", trust_env=False, timeout=30)
-
-    def client(self, key: str | None = None, *, agent: str = "stoker-test/1") -> httpx.Client:
-        """A client of the API with a key and a name of its own."""
-        headers = {"Authorization": f"Bearer {key or self.key}", "User-Agent": agent}
-        return httpx.Client(base_url=self.url, headers=headers, trust_env=False, timeout=30)
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.admin = httpx.Client(base_url=f"{url}/_admin", trust_env=False, timeout=60)
 
     def break_next(self, kind: str, **narrowed: Any) -> None:
         """Order a fault: see faults.py for kinds, `operation`, `times`, `seconds`, `gpu`, `cloud` and `pod_id`."""
@@ -87,6 +78,10 @@ class RunningRunpod(RunningServer):
         (found,) = [pod for pod in self.pods() if pod["id"] == pod_id]
         return found
 
+    def order(self, pod_id: str) -> dict[str, Any]:
+        """The body that ordered a pod, with its environment."""
+        return dict(self._told(f"/pods/{pod_id}/order"))
+
     def lines(self, pod_id: str, source: str | None = "container") -> list[str]:
         """What a pod printed."""
         told = self._told(f"/pods/{pod_id}/log")
@@ -101,6 +96,22 @@ class RunningRunpod(RunningServer):
 
     def _told(self, path: str) -> Any:
         return self.admin.get(path).raise_for_status().json()
+
+
+class RunningRunpod(RunningServer, Controls):
+    """A simulator. It can be killed and started again; then its pods are gone, as is all it knew."""
+
+    def __init__(self, blueprint: Blueprint, loop: LoopThread, *, key: str) -> None:
+        RunningServer.__init__(self, blueprint, loop)
+        Controls.__init__(self, f"http://127.0.0.1:{blueprint.spec.port}")
+        self.api_url, self.graphql_url = f"{self.url}/v2", f"{self.url}/graphql"
+        self.key = key
+        self.folder = blueprint.spec.folder
+
+    def client(self, key: str | None = None, *, agent: str = "stoker-test/1") -> httpx.Client:
+        """A client of the API with a key and a name of its own."""
+        headers = {"Authorization": f"Bearer {key or self.key}", "User-Agent": agent}
+        return httpx.Client(base_url=self.url, headers=headers, trust_env=False, timeout=30)
 
 
 @contextmanager

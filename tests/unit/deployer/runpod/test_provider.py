@@ -283,7 +283,9 @@ async def test_a_pod_that_is_not_there_is_released_without_an_error() -> None:
         assert json.loads(acted.calls.last.request.content) == {"action": "terminate"}
 
 
-@pytest.mark.parametrize("answer", [ABSENT, problem(409, "member of a cluster"), problem(405, "not allowed")])
+@pytest.mark.parametrize(
+    "answer", [ABSENT, problem(409, "member of a cluster"), problem(405, "not allowed"), problem(403, "access denied")]
+)
 async def test_what_cannot_be_deleted_is_terminated_the_other_way(answer: httpx.Response) -> None:
     async with account() as here:
         here.routes.delete(POD).mock(return_value=answer)
@@ -298,6 +300,7 @@ async def test_what_cannot_be_deleted_is_terminated_the_other_way(answer: httpx.
 async def test_an_end_that_is_not_taken_is_an_error(answer: httpx.Response, error: type[ProviderError]) -> None:
     async with account() as here:
         here.routes.delete(POD).mock(return_value=answer)
+        here.routes.post(f"{POD}/action").mock(return_value=answer)
         with pytest.raises(error):
             await here.provider.terminate(HANDLE)
 

@@ -106,8 +106,10 @@ class Launcher:
         return await self._ask(provider, order, view=view, claim=claim)
 
     async def _admission(self, view: View, claim: Claim) -> Admission:
-        if view.is_fresh_intent and claim.admission is not None:
-            return await claim.admission
+        # Good for one attempt: the claim goes on to the next one if this one is refused.
+        begun, claim.admission = claim.admission, None
+        if view.is_fresh_intent and begun is not None:
+            return await begun
         return await self._admitter.admit(view.job.launch, attempt=view.attempt.number)
 
     async def _complete(self, order: MachineOrder, provider: Provider, view: View) -> MachineOrder:

@@ -86,7 +86,7 @@ class RunpodClient:
         """Release a pod. False if RunPod does not know it, which is no proof that there is none.
 
         Raises:
-            InvalidRequest: it may not be ended so.
+            InvalidRequest, AuthFailed: it may not be ended so.
         """
         call = Call("DELETE", self._pod_url(pod_id), Urgency.RELEASE)
         response = await self._sender.asked(call)

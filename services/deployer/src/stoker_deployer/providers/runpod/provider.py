@@ -31,7 +31,7 @@ from stoker_deployer.providers.runpod.schemas import Pod
 from stoker_deployer.providers.runpod.settings import RunpodSettings
 from stoker_deployer.providers.runpod.states import machine_of, state_of
 from stoker_shared.clock import Clock
-from stoker_shared.errors import InvalidRequest, ProviderError, UnknownOutcome
+from stoker_shared.errors import AuthFailed, InvalidRequest, ProviderError, UnknownOutcome
 from stoker_shared.logging import get_logger
 from stoker_shared.money import MicroUsd, show_usd, usd
 from stoker_shared.rpc.deployer import ModelFacts, Offer, OffersQuery, ProviderHealth
@@ -230,8 +230,8 @@ class RunpodProvider(Provider, Bills, RunsContainers):
     async def _is_released(self, handle: str) -> bool:
         try:
             is_known = await self._client.delete_pod(handle)
-        except InvalidRequest as error:
-            # The other way to the same end is refused for other reasons.
+        except (InvalidRequest, AuthFailed) as error:
+            # The other way to the same end is refused for other reasons, and rights may differ.
             logger.warning("a pod could not be deleted, terminating it", handle=handle, reason=error.detail)
             is_known = False
         return is_known or await self._client.act(handle, "terminate")
