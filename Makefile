@@ -13,7 +13,7 @@ PYTEST := $(BIN)/python -m pytest
 JOBS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-runpod test test-all lint bench bench-check bench-submit bench-delivery bench-token bench-reconcile bench-pod-start chaos chaos-kill faults-runpod up bundle clean
+.PHONY: help install demo demo-runpod test test-all test-live-runpod lint bench bench-check bench-submit bench-delivery bench-token bench-reconcile bench-pod-start chaos chaos-kill faults-runpod up bundle clean
 
 help: ## list what make can do
 	@echo "Stoker"
@@ -38,6 +38,10 @@ test-all: $(VENV)/.ready ## every test, the slow ones and the killing ones too
 	@echo "All tests but those that kill, $(JOBS) at a time; then those that kill, one after the other"
 	$(PYTEST) -n $(JOBS) --dist loadfile -m "not chaos" tests
 	$(PYTEST) -m chaos tests
+
+test-live-runpod: $(VENV)/.ready ## the cheapest real pod, for less than a dollar, with the key in RUNPOD_API_KEY
+	@if [ -z "$$RUNPOD_API_KEY" ]; then echo "Skipped: RUNPOD_API_KEY is not set, so the real RunPod was not tried"; \
+	else $(PYTEST) -s -v tests/live; fi
 
 chaos: $(VENV)/.ready ## kill each part in each state of a job, race two deployers, break the network; prints a table
 	@echo "Kills parts of a running stack in each state of a job, about half an hour; CHAOS='-k postgres' runs some"

@@ -4,6 +4,8 @@ from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
+from pydantic import SecretStr
+
 from stoker_deployer.providers import Alive, AliveKind, Gone, LogPiece, Machine, MachineOrder, MachineState, Provider
 from stoker_shared.rpc.deployer import ModelFacts, Offer, OffersQuery, ProviderHealth
 
@@ -24,7 +26,7 @@ class InstantProvider(Provider):
         self.calls["offers"] += 1
         return []
 
-    async def inspect_model(self, name_or_path: str) -> ModelFacts:
+    async def inspect_model(self, name_or_path: str, *, hub_token: SecretStr | None = None) -> ModelFacts:
         """Not asked in this run."""
         raise NotImplementedError
 

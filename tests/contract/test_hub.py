@@ -10,9 +10,10 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
+from pydantic import SecretStr
 from safetensors.numpy import save_file
 
-from stoker_deployer.providers.errors import ModelGated, ModelNotFound
+from stoker_deployer.providers.errors import HubTokenRefused, ModelAccessDenied, ModelGated, ModelNotFound
 from stoker_deployer.providers.hub import Hub
 from tests.simulators.hub import running_hub
 
@@ -60,3 +61,28 @@ async def test_a_gated_and_an_unknown_model_are_told_apart(tmp_path: Path) -> No
                 await hub.inspect("org/gated")
             with pytest.raises(ModelNotFound):
                 await hub.inspect("org/none")
+
+
+async def test_a_token_opens_a_gated_model_to_deployer_and_pod_alike(tmp_path: Path) -> None:
+    _model(tmp_path / "models" / "org" / "gated")
+    tokens = {"hf_with_access": ["org/gated"], "hf_without": []}
+    with running_hub(tmp_path / "models", gated=["org/gated"], tokens=tokens) as url:
+        async with httpx.AsyncClient(trust_env=False) as http:
+            hub = Hub(http, provider="runpod", url=url)
+            facts = await hub.inspect("org/gated", token=SecretStr("hf_with_access"))
+            with pytest.raises(ModelAccessDenied):
+                await hub.inspect("org/gated", token=SecretStr("hf_without"))
+            with pytest.raises(HubTokenRefused):
+                await hub.inspect("org/gated", token=SecretStr("hf_of_nobody"))
+            with pytest.raises(ModelNotFound):
+                await hub.inspect("org/none", token=SecretStr("hf_with_access"))
+        around = {**os.environ, "HF_ENDPOINT": url, "HF_HOME": str(tmp_path / "home"), "NO_PROXY": "127.0.0.1"}
+        command = [sys.executable, "-c", _AS_A_POD, "org/gated"]
+        opened, refused = [
+            await asyncio.to_thread(
+                subprocess.run, command, env={**around, "HF_TOKEN": token}, capture_output=True, timeout=120
+            )
+            for token in ("hf_with_access", "hf_without")
+        ]
+    assert json.loads(opened.stdout)["parameters"] == facts.parameters == 32
+    assert b"GatedRepoError" in refused.stderr

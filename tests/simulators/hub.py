@@ -1,8 +1,9 @@
 """A Hugging Face Hub that serves models of a folder, for planning (listing, config) and for loading (files).
 
 The folder holds `<organisation>/<name>/config.json` and so on. Quirks kept: a repository that does not exist is 401
-with `X-Error-Code: RepoNotFound`; a gated one lists itself and refuses its files with `GatedRepo`; a listing counts the
-weights' values; each file has an `ETag` and the commit it is of.
+with `X-Error-Code: RepoNotFound`, and 404 to those who are signed in; a gated one lists itself and refuses its files
+with `GatedRepo`, 401 to those who are not signed in and 403 to those without access; a token that it does not know is
+401 for everything; a listing counts the weights' values; each file has an `ETag` and the commit it is of.
 """
 
 import hashlib
@@ -10,7 +11,7 @@ import json
 import math
 import struct
 import threading
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,24 +27,36 @@ from tests.support.ports import free_port
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
-def hub_application(folder: Path, *, gated: Collection[str] = ()) -> Starlette:
-    """The hub over a folder; names in `gated` are those whose licence nobody has accepted."""
+Tokens = Mapping[str, Collection[str]]
+"""The gated models that each token opens."""
+
+_NO_TOKENS: Tokens = {}
+
+
+def hub_application(folder: Path, *, gated: Collection[str] = (), tokens: Tokens = _NO_TOKENS) -> Starlette:
+    """The hub over a folder; names in `gated` are those whose licence must be accepted, `tokens` who has done that."""
 
     async def list_model(request: Request) -> Response:
+        token = _token(request)
+        if token and token not in tokens:
+            return _not_known()
         name, is_tree, _ = request.path_params["name"].partition("/tree/")
         name = name.partition("/revision/")[0]
         model = _model(folder, name)
         if model is None:
-            return _refused(401, "RepoNotFound")
+            return _refused(404 if token else 401, "RepoNotFound")
         return JSONResponse(_tree(model) if is_tree else _listing(name, model))
 
     async def give_file(request: Request) -> Response:
+        token = _token(request)
+        if token and token not in tokens:
+            return _not_known()
         name, _, rest = request.path_params["path"].partition("/resolve/")
         model, file_name = _model(folder, name), rest.partition("/")[2]
         if model is None:
-            return _refused(401, "RepoNotFound")
-        if name in gated:
-            return _refused(403, "GatedRepo")
+            return _refused(404 if token else 401, "RepoNotFound")
+        if name in gated and name not in tokens.get(token, ()):
+            return _refused(403 if token else 401, "GatedRepo")
         file = (model / file_name).resolve()
         if not file.is_relative_to(model) or not file.is_file():
             return _refused(404, "EntryNotFound")
@@ -59,11 +72,11 @@ def hub_application(folder: Path, *, gated: Collection[str] = ()) -> Starlette:
 
 
 @contextmanager
-def running_hub(folder: Path, *, gated: Collection[str] = ()) -> Iterator[str]:
+def running_hub(folder: Path, *, gated: Collection[str] = (), tokens: Tokens = _NO_TOKENS) -> Iterator[str]:
     """The hub behind a real port, in a thread of its own; gives its address."""
     port = free_port()
     config = uvicorn.Config(
-        hub_application(folder, gated=gated),
+        hub_application(folder, gated=gated, tokens=tokens),
         host="127.0.0.1",
         port=port,
         log_level="critical",
@@ -122,6 +135,15 @@ def _values(file: Path) -> int:
 
 def _json(file: Path) -> dict[str, Any]:
     return dict(json.loads(file.read_text())) if file.is_file() else {}
+
+
+def _token(request: Request) -> str:
+    return request.headers.get("Authorization", "").removeprefix("Bearer ")
+
+
+def _not_known() -> Response:
+    message = "Invalid credentials in Authorization header"
+    return JSONResponse({"error": message}, 401, headers={"X-Error-Message": message})
 
 
 def _refused(status: int, code: str) -> Response:

@@ -10,7 +10,7 @@ import pytest
 from stoker_shared.clock import ManualClock
 from stoker_shared.errors import Conflict, ServiceUnavailable, StokerError
 from stoker_shared.rpc.dataset_gateway import MeasureTokens
-from stoker_shared.rpc.deployer import OffersQuery, ProviderHealth
+from stoker_shared.rpc.deployer import InspectModel, OffersQuery, ProviderHealth
 from tests.integration.api.conftest import Serve, User
 from tests.integration.api.peers import Peers
 from tests.unit.api.examples import DATASET_ID, LLAMA_8B, a_gpu_offer, a_recipe, counted_tokens
@@ -204,3 +204,11 @@ async def test_a_large_run_gets_a_larger_volume_and_pays_for_it(user: User, peer
     assert least > 40
     assert [question.volume_size_gb for question in asked] == [None, least]
     assert large["frozen"]["volume_size_gb"] == large["disk"]["volume_size_gb"] == least
+
+
+async def test_a_model_is_looked_at_with_the_secrets_that_the_plan_asks_for(user: User, peers: Peers) -> None:
+    await user.plan(secrets=["wandb", "huggingface"])
+    await user.plan()
+    asked = [question for question in peers.asked if isinstance(question, InspectModel)]
+    assert [question.secrets for question in asked] == [["huggingface", "wandb"], []]
+    assert {question.owner for question in asked} == {user.user_id}

@@ -110,7 +110,7 @@ def _questions(job_id: str) -> list[tuple[Any, Any]]:
     return [
         (OFFERS, OffersQuery(owner=ANNA)),
         (HEALTH, HealthQuery(owner=ANNA)),
-        (INSPECT_MODEL, InspectModel(owner=ANNA, provider="cloud", name_or_path="nowhere")),
+        (INSPECT_MODEL, InspectModel(owner=ANNA, provider="cloud", name_or_path="nowhere", secrets=["huggingface"])),
         (LOGS, MachineLogsQuery(owner=ANNA, job_id=job_id)),
     ]
 

@@ -66,7 +66,7 @@ class World:
 
     async def start_deployer(self, **settings: str) -> Deployer:
         """One more replica."""
-        read = self._settings(**settings)
+        read = self.settings(**settings)
         configured = configured_providers(read, clock=SystemClock())
         deployer = Deployer(read, providers=replace(configured, factories=self.factories))
         await deployer.start()
@@ -155,7 +155,8 @@ class World:
             for kind in ("reserve", "settle", "release"):
                 assert (number, kind) in kinds
 
-    def _settings(self, **changes: str) -> DeployerSettings:
+    def settings(self, **changes: str) -> DeployerSettings:
+        """What a replica is started with."""
         values = {
             "NATS_URL": self.nats.url,
             "NATS_SEED_FILE": str(self.nats.seed_files["deployer"]),

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import TypeVar
 
+from pydantic import SecretStr
+
 from stoker_deployer.providers import (
     Exited,
     Gone,
@@ -68,7 +70,7 @@ class HostileProvider(Provider):
         ]
         return await self._call("offers", "", lambda: found)
 
-    async def inspect_model(self, name_or_path: str) -> ModelFacts:
+    async def inspect_model(self, name_or_path: str, *, hub_token: SecretStr | None = None) -> ModelFacts:
         """There is one model."""
         return await self._call("inspect", name_or_path, lambda: self._model(name_or_path))
 

@@ -174,6 +174,21 @@ def test_where_no_volume_is_ordered_none_is_too_small() -> None:
     assert blocking_faults(situation_of(wanted={"volume_size_gb": 1})) == []
 
 
+@pytest.mark.parametrize(
+    ("remote", "told"),
+    [
+        ("model_gated", "model_gated"),
+        ("model_no_access", "model_no_access"),
+        ("hub_token_refused", "hub_token_refused"),
+        ("secret_not_set", "secret_not_set"),
+        ("hub_unreachable", "model_not_inspected"),
+    ],
+)
+def test_what_is_wrong_with_a_model_keeps_its_name_and_its_next_step(remote: str, told: str) -> None:
+    [fault] = blocking_faults(cloud(facts={"model": refusal(remote)}))
+    assert (fault.code, fault.next_step) == (told, "Check it.")
+
+
 def test_a_provider_that_is_away_is_told_once() -> None:
     facts: GatheredFacts = gathered(
         providers=[ProviderHealth(provider="local", is_usable=False, detail="it is down")],

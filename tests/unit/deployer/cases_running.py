@@ -186,6 +186,22 @@ WITH_MACHINE = [
         attempt(exited_since=ago(seconds=20)),
         reason=R.TRAINER_DIED,
     ),
+    Case(
+        "exited without a code, after it had spoken",
+        job(S.TRAINING),
+        Sight(Exited(None), report=report()),
+        BeginTermination,
+        attempt(exited_since=ago(seconds=20)),
+        reason=R.TRAINER_DIED,
+    ),
+    Case(
+        "exited without a code before it ever spoke",
+        job(S.STARTING),
+        Sight(Exited(None), report=report(last_heard_at=None)),
+        BeginTermination,
+        attempt(exited_since=ago(seconds=20)),
+        reason=R.POD_SETUP_FAILED,
+    ),
     Case("a heartbeat just in time", job(S.TRAINING), spoke(timedelta(seconds=119)), Wait, has_failed=False),
     Case(
         "a heartbeat too late",

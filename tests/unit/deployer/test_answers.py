@@ -72,7 +72,7 @@ def _answers(keys: str) -> Answers:
         keys=Keys(keys),
         clock=clock,
     )
-    return Answers(AwayDatabase(), JobRepository(LedgerRepository()), accounts)
+    return Answers(AwayDatabase(), JobRepository(LedgerRepository()), accounts, Keys(keys))
 
 
 @pytest.fixture(autouse=True)

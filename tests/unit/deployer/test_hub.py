@@ -5,10 +5,18 @@ from typing import Any
 import httpx
 import pytest
 import respx
+from pydantic import SecretStr
 
-from stoker_deployer.providers.errors import HubUnreachable, ModelGated, ModelNotFound, ModelUnusable
+from stoker_deployer.providers.errors import (
+    HubTokenRefused,
+    HubUnreachable,
+    ModelAccessDenied,
+    ModelGated,
+    ModelNotFound,
+    ModelUnusable,
+)
 from stoker_deployer.providers.hub import Hub
-from stoker_shared.errors import TransientError
+from stoker_shared.errors import TransientError, UserError
 
 NAME = "Qwen/Qwen2.5-0.5B-Instruct"
 LISTING = f"https://hub.test/api/models/{NAME}"
@@ -40,9 +48,12 @@ QWEN = {
 }
 
 
-async def _inspected(routes: respx.MockRouter, name: str = NAME) -> Any:
+TOKEN = SecretStr("hf_THETOKENTHATONLYTHEHUBMAYSEE")
+
+
+async def _inspected(routes: respx.MockRouter, name: str = NAME, *, token: SecretStr | None = None) -> Any:
     async with httpx.AsyncClient() as http:
-        return await Hub(http, provider="runpod", url="https://hub.test/").inspect(name)
+        return await Hub(http, provider="runpod", url="https://hub.test/").inspect(name, token=token)
 
 
 @respx.mock
@@ -113,3 +124,62 @@ async def test_a_hub_that_does_not_answer_is_asked_again_later(failure: Any) -> 
     with pytest.raises(HubUnreachable) as away:
         await _inspected(respx.mock)
     assert isinstance(away.value, TransientError)
+
+
+@respx.mock
+async def test_the_token_goes_with_each_question_to_the_hub_and_to_no_other_host() -> None:
+    listing = respx.get(url__startswith=LISTING).respond(json=_listing())
+    config = respx.get(CONFIG).respond(307, headers={"Location": "/api/resolve-cache/config.json"})
+    cache = respx.get("https://hub.test/api/resolve-cache/config.json").respond(
+        302, headers={"Location": "https://files.elsewhere.test/config.json"}
+    )
+    files = respx.get("https://files.elsewhere.test/config.json").respond(json=QWEN)
+    assert (await _inspected(respx.mock, token=TOKEN)).layers == 24
+    sent = [route.calls.last.request.headers.get("Authorization") for route in (listing, config, cache, files)]
+    assert sent == [*[f"Bearer {TOKEN.get_secret_value()}"] * 3, None]
+
+
+@respx.mock
+async def test_without_a_token_nothing_is_said_of_who_asks() -> None:
+    listing = respx.get(url__startswith=LISTING).respond(json=_listing())
+    respx.get(CONFIG).respond(json=QWEN)
+    await _inspected(respx.mock)
+    assert "Authorization" not in listing.calls.last.request.headers
+
+
+@pytest.mark.parametrize(
+    ("response", "error", "next_step"),
+    [
+        (httpx.Response(403, headers={"X-Error-Code": "GatedRepo"}), ModelAccessDenied, "Accept its licence"),
+        (httpx.Response(403, headers={"X-Error-Message": "fine-grained"}), ModelAccessDenied, "fine-grained token"),
+        (httpx.Response(401, headers={"X-Error-Message": "Invalid"}), HubTokenRefused, "secrets set huggingface"),
+        (httpx.Response(404, headers={"X-Error-Code": "RepoNotFound"}), ModelNotFound, "token may read it"),
+    ],
+    ids=["licence", "rights", "unknown token", "not there"],
+)
+@respx.mock
+async def test_what_a_token_does_not_open_says_why(
+    response: httpx.Response, error: type[UserError], next_step: str
+) -> None:
+    respx.get(url__startswith=LISTING).mock(return_value=response)
+    with pytest.raises(error) as refused:
+        await _inspected(respx.mock, token=TOKEN)
+    assert next_step in refused.value.next_step
+    assert TOKEN.get_secret_value() not in f"{refused.value!r} {refused.value} {vars(refused.value)}"
+
+
+@respx.mock
+async def test_a_firewall_before_the_hub_is_no_word_of_the_hub() -> None:
+    respx.get(url__startswith=LISTING).respond(403, text="error code: 1010")
+    with pytest.raises(HubUnreachable):
+        await _inspected(respx.mock, token=TOKEN)
+
+
+@respx.mock
+async def test_a_gated_model_tells_how_to_ask_with_a_token() -> None:
+    respx.get(url__startswith=LISTING).respond(json=_listing())
+    respx.get(CONFIG).respond(401, headers={"X-Error-Code": "GatedRepo"})
+    with pytest.raises(ModelGated) as gated:
+        await _inspected(respx.mock)
+    assert "stoker secrets set huggingface" in gated.value.next_step
+    assert "--secret huggingface" in gated.value.next_step

@@ -18,7 +18,7 @@ from stoker.terminal.tables import table
 from stoker_shared.money import show_usd, usd
 from stoker_shared.rpc.metrics import Line
 
-_STAGE = re.compile(r"^(?P<stage>\w+): begins ")
+_STAGE = re.compile(r"^(?P<stage>\w+): begins \d+ s after the start$")
 _RUNG = re.compile(r"guard: release: (?P<rung>\w+) \((?P<call>[A-Z]+ \S+)\)")
 
 

@@ -79,9 +79,7 @@ class Deployer:
         admitter = self._admitter(rpc, clock=clock)
         calm = Calm(settings.policy(), looks_per_second=settings.looks_per_second)
         observer = Observer(self.accounts, rpc)
-        urls = PublicUrls(metrics=settings.metrics_public_url, gateway=settings.gateway_public_url)
-        commands = PodCommands(rpc, settings.pod_limits())
-        launcher = Launcher(self.accounts, self.vault, admitter, commands, urls=urls, clock=clock)
+        launcher = self._launcher(rpc, admitter, clock=clock)
         self.reconciler = Reconciler(
             self.database,
             jobs,
@@ -104,7 +102,7 @@ class Deployer:
         self.settlement = self._settlement(jobs, ledger, clock=clock)
         job_subscribers.subscribe(self.bus, self.intake, self.pipeline)
         budgets = Budgets(self.database, ledger, clock=clock)
-        answer_subscribers.subscribe(self.bus, Answers(self.database, jobs, self.accounts), budgets)
+        answer_subscribers.subscribe(self.bus, Answers(self.database, jobs, self.accounts, self.vault), budgets)
         vault_subscribers.subscribe(self.bus, self.vault)
         queue_subscribers.subscribe(self.bus, QueueAnswers(self.database, slots, clock=clock))
         self.bus.on_reconnect(self.relay.broker_returned)
@@ -118,6 +116,11 @@ class Deployer:
             checks=checks(factories, hub_url=settings.hub_url, wandb_url=settings.wandb_url),
             clock=clock,
         )
+
+    def _launcher(self, rpc: RpcClient, admitter: Admitter, *, clock: Clock) -> Launcher:
+        urls = PublicUrls(metrics=self.settings.metrics_public_url, gateway=self.settings.gateway_public_url)
+        commands = PodCommands(rpc, self.settings.pod_limits())
+        return Launcher(self.accounts, self.vault, admitter, commands, urls=urls, clock=clock)
 
     def _admitter(self, rpc: RpcClient, *, clock: Clock) -> Admitter:
         settings = self.settings

@@ -64,11 +64,17 @@ class OfferList(Message):
 
 
 class InspectModel(Message):
-    """Ask a provider's machines about a base model. `model_not_found` if it cannot be resolved there."""
+    """Ask a provider's machines about a base model, with what those machines would have.
+
+    `secrets`: names of the owner's secrets that the launch would ask for; the Hub is asked with the token among them.
+    Refused with `model_not_found`, `model_gated` (it needs a token, and none is asked for), `model_no_access` (the
+    token does not open it), `hub_token_refused` or `secret_not_set`.
+    """
 
     owner: str = ""
     provider: str
     name_or_path: str
+    secrets: list[str] = Field(default_factory=list)
 
 
 class ModelFacts(Message):

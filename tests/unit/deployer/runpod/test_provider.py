@@ -166,8 +166,8 @@ async def test_a_launch_ends_in_time() -> None:
         ("PROVISIONING", Alive(AliveKind.STARTING, STARTED)),
         ("STARTING", Alive(AliveKind.STARTING, CREATED)),
         ("RUNNING", Alive(AliveKind.RUNNING, CREATED)),
-        ("EXITED", Exited(None, CREATED)),
-        ("ERROR", Exited(None, CREATED)),
+        ("EXITED", Exited(None, CREATED, note="RunPod tells EXITED")),
+        ("ERROR", Exited(None, CREATED, note="RunPod tells ERROR")),
         ("TERMINATED", Gone(CREATED)),
     ],
 )

@@ -2,14 +2,15 @@
 
     packages     8 GB with CUDA (wheels, their cache and the environment made of them), 2 GB without
     model        the files with the weights, as the Hub lists them
-    dataset      the file; unpacked and as rows in Arrow: its text twice; tokenised: 48 bytes per token, which is
-                 three columns of 8 bytes (tokens and two masks) in two copies (tokenised, then cut or packed)
+    dataset      the file; unpacked and as rows in Arrow: its text twice; tokenised: 48 bytes per token, in two
+                 copies (tokenised, then cut or packed). `datasets` was measured to write 16 bytes per token and copy
+                 with the text and one mask; 24 leaves room for a second mask
     result       LoRA: adapter parameters x 4 bytes; else all weights as they are trained
     checkpoints  result + optimiser state, three times: the trainer keeps two and writes a third before it deletes one.
                  Once if the recipe saves none: a machine that has to go saves one all the same
     rest         1 GB: tokenizer, logs, the trainer, what is written for an instant
 
-Nothing of it was measured on a rented machine; where it is a guess, it is a large one. The machine must have the sum
+The rest was not measured on a rented machine; where it is a guess, it is a large one. The machine must have the sum
 free when it starts. A volume is that and 10 % more, in whole GB of 10^9 bytes, for what a file system keeps to itself.
 
 A plan whose volume is too small is blocked if the user named the size. If not, the plan asks for a larger volume than

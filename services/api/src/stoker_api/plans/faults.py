@@ -115,12 +115,17 @@ def model_not_found(situation: Situation) -> Fault | None:
         return None
     if refusal.remote_code != "model_not_found" and provider_not_usable(situation) is not None:
         return None  # told once: whoever cannot be used cannot look at a model either
-    code = "model_not_found" if refusal.remote_code == "model_not_found" else "model_not_inspected"
     return Fault(
-        code=code,
+        code=refusal.remote_code if refusal.remote_code in _MODEL_FAULTS else "model_not_inspected",
         message=refusal.detail,
-        next_step=refusal.next_step or "Check recipe.model.name_or_path; a gated model needs HF_TOKEN.",
+        next_step=refusal.next_step or "Check recipe.model.name_or_path.",
     )
+
+
+# What is wrong with the model, or with the token that it is asked for with; anything else says nothing about it.
+_MODEL_FAULTS = frozenset(
+    {"model_not_found", "model_gated", "model_no_access", "model_unusable", "hub_token_refused", "secret_not_set"}
+)
 
 
 def no_offers(situation: Situation) -> Fault | None:
@@ -181,7 +186,7 @@ def price_above_ceiling(situation: Situation) -> Fault | None:
 def public_url_is_local(situation: Situation) -> Fault | None:
     """Machines elsewhere could not reach us."""
     health = situation.health
-    if health is None or not health.is_set_up or health.machines_are_here:
+    if health is None or not health.is_usable or health.machines_are_here:
         return None  # of a provider that nobody could ask it is not known where its machines are
     local = {name: url for name, url in situation.public_urls.items() if not reachable_from_outside(url)}
     if not local:

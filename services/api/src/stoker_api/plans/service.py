@@ -84,7 +84,12 @@ class PlanService:
         )
         facts = await self._gatherer.gather(
             DescribeDataset(owner=owner, dataset_version_id=wanted.dataset_version_id),
-            model=InspectModel(owner=owner, provider=wanted.provider, name_or_path=recipe.model.name_or_path),
+            model=InspectModel(
+                owner=owner,
+                provider=wanted.provider,
+                name_or_path=recipe.model.name_or_path,
+                secrets=sorted(wanted.secrets),
+            ),
             offers=offers,
             max_length=recipe.batch.max_length,
         )

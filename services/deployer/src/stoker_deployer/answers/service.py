@@ -3,11 +3,15 @@
 import asyncio
 from collections import defaultdict
 
+from pydantic import SecretStr
+
 from stoker_deployer.jobs.repository import JobRepository
 from stoker_deployer.providers import Provider
-from stoker_deployer.providers.accounts import AccountMissing, Accounts
+from stoker_deployer.providers.accounts import AccountMissing, Accounts, Keys
 from stoker_deployer.providers.errors import ProviderNotConfigured
+from stoker_deployer.providers.hub import HUB_SECRET
 from stoker_deployer.strays.repository import StrayRepository
+from stoker_deployer.vault.errors import SecretNotSet
 from stoker_shared.database import Database
 from stoker_shared.errors import NotFound, ProviderError, ServiceUnavailable, StokerError, UnknownOutcome
 from stoker_shared.logging import get_logger
@@ -37,10 +41,11 @@ _PATIENCE = min(OFFERS.timeout, HEALTH.timeout) * 2 / 3
 class Answers:
     """Questions about providers; nothing here changes anything."""
 
-    def __init__(self, database: Database, jobs: JobRepository, accounts: Accounts) -> None:
+    def __init__(self, database: Database, jobs: JobRepository, accounts: Accounts, keys: Keys) -> None:
         self._database = database
         self._jobs = jobs
         self._accounts = accounts
+        self._keys = keys
         self._strays = StrayRepository()
 
     async def offers(self, query: OffersQuery) -> OfferList:
@@ -63,9 +68,17 @@ class Answers:
         return await _offers_or_fault(provider, query)
 
     async def inspect_model(self, question: InspectModel) -> ModelFacts:
-        """What a provider's machines would find."""
+        """What a provider's machines would find, with the Hub token that the owner asks for."""
         provider = await self._provider(question.provider, question.owner)
-        return await provider.inspect_model(question.name_or_path)
+        return await provider.inspect_model(question.name_or_path, hub_token=await self._hub_token(question))
+
+    async def _hub_token(self, question: InspectModel) -> SecretStr | None:
+        if HUB_SECRET not in question.secrets:
+            return None
+        held = await self._keys.key(question.owner, HUB_SECRET)
+        if held is None:
+            raise SecretNotSet(HUB_SECRET)
+        return held.secret
 
     async def health(self, question: HealthQuery) -> ProvidersHealth:
         """Whether an owner can use which provider, and machines there that bear a name of ours but are unknown.

@@ -127,12 +127,20 @@ def _machine_exited(view: View) -> Step | None:
         view,
         since=view.attempt.exited_since,
         grace=view.policy.exit_report_grace,
-        end=BeginTermination(EndReason.TRAINER_DIED, f"{_exit_of(machine)}, and no report of the trainer."),
+        end=_end_without_a_report(view, machine),
     )
 
 
-def _exit_of(machine: Exited) -> str:
-    return "The machine has ended" if machine.exit_code is None else f"Exit code {machine.exit_code}"
+def _end_without_a_report(view: View, machine: Exited) -> BeginTermination:
+    if machine.exit_code is not None:
+        return BeginTermination(EndReason.TRAINER_DIED, f"Exit code {machine.exit_code}, and no report of the trainer.")
+    has_ended = f"The machine has ended{f' ({machine.note})' if machine.note else ''}"
+    if view.sight.report is not None and view.sight.report.last_heard_at is None:
+        return BeginTermination(
+            EndReason.POD_SETUP_FAILED,
+            f"{has_ended} before anything on it said a word: its image could not be started, or its host failed.",
+        )
+    return BeginTermination(EndReason.TRAINER_DIED, f"{has_ended}, and no report of the trainer.")
 
 
 def _ended_silently(view: View, *, since: datetime, grace: timedelta, end: BeginTermination) -> Step:

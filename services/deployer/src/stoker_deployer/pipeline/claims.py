@@ -15,8 +15,8 @@ class Claim:
     """`token` fences every write. `expires_at` moves while the heartbeater renews the lease.
 
     `fresh` is set if this very claim has just committed the intent of an attempt: its first step needs no look.
-    `admission`: that attempt, and no later one, is being admitted already. `view`: what was seen under this claim and led to no step yet.
-    `is_urgent`: somebody woke the job.
+    `admission`: that attempt, and no later one, is being admitted already. `view`: what was seen under this claim and
+    led to no step yet. `is_urgent`: somebody woke the job.
     """
 
     job_id: str

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from pydantic import SecretStr
+
 from stoker_deployer.pods.release import Release
 from stoker_shared.money import MicroUsd
 from stoker_shared.rpc.deployer import ModelFacts, Offer, OffersQuery, ProviderHealth
@@ -33,11 +35,12 @@ class Alive:
 
 @dataclass(frozen=True, slots=True)
 class Exited:
-    """What ran on the machine has ended; the machine still exists and must be terminated."""
+    """What ran on the machine has ended; it still exists and must be terminated. `note` is how that was told."""
 
     exit_code: int | None
     started_at: datetime | None = None
     ended_at: datetime | None = None
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,11 +121,14 @@ class Provider(ABC):
         """
 
     @abstractmethod
-    async def inspect_model(self, name_or_path: str) -> ModelFacts:
+    async def inspect_model(self, name_or_path: str, *, hub_token: SecretStr | None = None) -> ModelFacts:
         """What the provider's machines would find when they load this base model.
+
+        `hub_token`: the token of the Hugging Face Hub that the machine would have. It goes to the Hub and nowhere else.
 
         Raises:
             ModelNotFound: it cannot be resolved there.
+            ModelGated, ModelAccessDenied, HubTokenRefused: it is there, and cannot be loaded without or with the token.
             TransientError: the place where models come from cannot be reached now.
             ProviderError: the provider cannot be asked.
         """

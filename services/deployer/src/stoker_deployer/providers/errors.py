@@ -10,11 +10,14 @@ class ModelNotFound(UserError):
     status = 404
     title = "Model not found"
 
-    def __init__(self, provider: str, name_or_path: str) -> None:
-        super().__init__(
-            f"The machines of {provider} find no model {name_or_path!r}.",
-            next_step="Check the name, or the path on the training machine.",
-        )
+    def __init__(
+        self,
+        provider: str,
+        name_or_path: str,
+        *,
+        next_step: str = "Check the name, or the path on the training machine.",
+    ) -> None:
+        super().__init__(f"The machines of {provider} find no model {name_or_path!r}.", next_step=next_step)
 
 
 class ModelGated(UserError):
@@ -27,7 +30,41 @@ class ModelGated(UserError):
     def __init__(self, provider: str, name: str) -> None:
         super().__init__(
             f"The model {name!r} is gated: the machines of {provider} cannot load it without a token.",
-            next_step="Accept its licence on the Hugging Face Hub, then: stoker secrets set huggingface.",
+            next_step=(
+                "Accept its licence on the Hugging Face Hub, set a token (stoker secrets set huggingface) "
+                "and plan with it (--secret huggingface)."
+            ),
+        )
+
+
+class ModelAccessDenied(UserError):
+    """A base model is there, but the owner's token of the Hub does not open it."""
+
+    code = "model_no_access"
+    status = 403
+    title = "No access to the model"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"The huggingface token has no access to the model {name!r}.",
+            next_step=(
+                "Accept its licence on the Hugging Face Hub with the account of the token, wait until that is granted, "
+                "and give a fine-grained token the right to read gated repositories."
+            ),
+        )
+
+
+class HubTokenRefused(UserError):
+    """The Hub does not know the owner's token (any more)."""
+
+    code = "hub_token_refused"
+    status = 403
+    title = "The Hub refuses the token"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The Hugging Face Hub does not accept the huggingface token.",
+            next_step="Make a new token there and set it: stoker secrets set huggingface.",
         )
 
 

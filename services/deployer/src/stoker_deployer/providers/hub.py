@@ -5,15 +5,27 @@ from collections.abc import Mapping
 from typing import Any
 
 import httpx
+from pydantic import SecretStr
 
-from stoker_deployer.providers.errors import HubUnreachable, ModelGated, ModelNotFound, ModelUnusable
+from stoker_deployer.providers.errors import (
+    HubTokenRefused,
+    HubUnreachable,
+    ModelAccessDenied,
+    ModelGated,
+    ModelNotFound,
+    ModelUnusable,
+)
 from stoker_shared.rpc.deployer import ModelFacts
 
 HUB_URL = "https://huggingface.co"
+HUB_SECRET = "huggingface"  # noqa: S105 - the name of the secret
+"""What users set their token of the Hub as."""
 
 _REPOSITORY = re.compile(r"^[A-Za-z0-9][\w.-]*(?:/[A-Za-z0-9][\w.-]*)?$")
 _TIMEOUT = httpx.Timeout(10.0)
 _GATED = "GatedRepo"
+_WITH_TOKEN = "Check the name, and that the huggingface token may read it."  # noqa: S105 - words
+_WITHOUT_TOKEN = "Check the name; a private model needs a token: --secret huggingface."  # noqa: S105 - words
 _SIZES: dict[str, tuple[str, ...]] = {
     "hidden_size": ("hidden_size", "n_embd", "d_model"),
     "layers": ("num_hidden_layers", "n_layer", "num_layers"),
@@ -34,19 +46,21 @@ class Hub:
         self._provider = provider
         self.url = url.rstrip("/")
 
-    async def inspect(self, name: str) -> ModelFacts:
-        """Facts about a model.
+    async def inspect(self, name: str, *, token: SecretStr | None = None) -> ModelFacts:
+        """Facts about a model, as the owner of `token` sees it. The token is sent to `url` and to no other host.
 
         Raises:
             ModelNotFound: the hub has none of this name; a path is none that a rented machine could have.
-            ModelGated: its licence must be accepted first.
+            ModelGated: its licence must be accepted first, and a token is needed.
+            ModelAccessDenied: the token does not open it.
+            HubTokenRefused: the hub does not know the token.
             ModelUnusable: it is there, without a config or weights that can be counted.
             HubUnreachable: the hub does not answer the deployer.
         """
         if not _REPOSITORY.match(name):
             raise ModelNotFound(self._provider, name)
-        listing = await self._json(f"/api/models/{name}", name, params={"blobs": "true"})
-        config = await self._json(f"/{name}/resolve/main/config.json", name)
+        listing = await self._json(f"/api/models/{name}", name, token=token, params={"blobs": "true"})
+        config = await self._json(f"/{name}/resolve/main/config.json", name, token=token)
         weights = [
             file for file in _dicts(listing.get("siblings")) if str(file.get("rfilename")).endswith(".safetensors")
         ]
@@ -65,19 +79,18 @@ class Hub:
             **{ours: _first_number(text, theirs) for ours, theirs in _SIZES.items()},
         )
 
-    async def _json(self, path: str, name: str, *, params: dict[str, str] | None = None) -> dict[str, Any]:
+    async def _json(
+        self, path: str, name: str, *, token: SecretStr | None, params: dict[str, str] | None = None
+    ) -> dict[str, Any]:
+        headers = {"Authorization": f"Bearer {token.get_secret_value()}"} if token else {}
         try:
-            # The hub sends on to where its files are; nothing secret goes along.
-            response = await self._http.get(f"{self.url}{path}", params=params, timeout=_TIMEOUT, follow_redirects=True)
+            # The hub sends on to where its files are; httpx takes the token out for another host than the first.
+            response = await self._http.get(
+                f"{self.url}{path}", params=params, headers=headers, timeout=_TIMEOUT, follow_redirects=True
+            )
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise self._unreachable(type(error).__name__) from error
-        if response.status_code in (401, 403) and response.headers.get("X-Error-Code") == _GATED:
-            raise ModelGated(self._provider, name)
-        # To those who are not signed in the hub calls what does not exist 401.
-        if response.status_code in (401, 404):
-            raise ModelNotFound(self._provider, name)
-        if not response.is_success:
-            raise self._unreachable(f"status {response.status_code}")
+        self._demand_access(response, name, has_token=token is not None)
         try:
             body = response.json()
         except ValueError as error:
@@ -85,6 +98,21 @@ class Hub:
         if not isinstance(body, dict):
             raise ModelUnusable(self._provider, name, f"{path} is not a JSON object")
         return body
+
+    def _demand_access(self, response: httpx.Response, name: str, *, has_token: bool) -> None:
+        status, is_gated = response.status_code, response.headers.get("X-Error-Code") == _GATED
+        if status in (401, 403) and not has_token and is_gated:
+            raise ModelGated(self._provider, name)
+        # To those who are not signed in the hub calls what does not exist 401.
+        if status == 404 or (status == 401 and not has_token):
+            raise ModelNotFound(self._provider, name, next_step=_WITH_TOKEN if has_token else _WITHOUT_TOKEN)
+        # The hub names its own refusals; a firewall before it does not.
+        if has_token and (is_gated or (status == 403 and "X-Error-Message" in response.headers)):
+            raise ModelAccessDenied(name)
+        if status == 401:
+            raise HubTokenRefused
+        if not response.is_success:
+            raise self._unreachable(f"status {status}")
 
     def _unreachable(self, why: str) -> HubUnreachable:
         return HubUnreachable(

@@ -99,8 +99,13 @@ class LocalProvider(Provider, Bills):
         found = [made for offer in listed.offers if (made := _as_offer(offer, query, provider=self.name))]
         return sorted(found, key=lambda offer: offer.price_micro_usd_per_hour)
 
-    async def inspect_model(self, name_or_path: str) -> ModelFacts:
-        """What the training server finds under that name."""
+    async def inspect_model(
+        self,
+        name_or_path: str,
+        *,
+        hub_token: SecretStr | None = None,  # noqa: ARG002 - the contract
+    ) -> ModelFacts:
+        """What the training server finds under that name, with what it has itself: a token is not sent there."""
         response = await self._ask(
             "POST",
             "/v1/models/inspect",

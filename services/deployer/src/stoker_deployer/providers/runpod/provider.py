@@ -80,9 +80,9 @@ class RunpodProvider(Provider, Bills, RunsContainers):
         asked = [self._client.gpu_types(cloud=cloud, count=count, min_cuda=self._settings.min_cuda) for cloud in clouds]
         return offers_of(zip(clouds, await asyncio.gather(*asked), strict=True), query, self._settings)
 
-    async def inspect_model(self, name_or_path: str) -> ModelFacts:
-        """What a pod would find: models come from the Hugging Face Hub."""
-        return await self._hub.inspect(name_or_path)
+    async def inspect_model(self, name_or_path: str, *, hub_token: SecretStr | None = None) -> ModelFacts:
+        """What the Hugging Face Hub says: pods load models from there."""
+        return await self._hub.inspect(name_or_path, token=hub_token)
 
     async def launch(self, order: MachineOrder) -> Machine:
         """Look for a pod of that name, and order one if there is none. The order goes out once."""

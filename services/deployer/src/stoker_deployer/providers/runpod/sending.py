@@ -10,7 +10,6 @@ from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from importlib.metadata import version
-from ipaddress import ip_address
 from typing import Any, TypeVar
 
 import httpx
@@ -42,7 +41,7 @@ def runpod_http_client(settings: RunpodSettings) -> httpx.AsyncClient:
         limits=httpx.Limits(keepalive_expiry=_KEEPALIVE_SECONDS),
         # A redirect would take the key elsewhere.
         follow_redirects=False,
-        trust_env=not _is_here(settings.url),
+        trust_env=not settings.is_here,
     )
 
 
@@ -174,11 +173,3 @@ def _refused_for(response: httpx.Response) -> timedelta | None:
 
 def _timeout(settings: RunpodSettings, seconds: float) -> httpx.Timeout:
     return httpx.Timeout(seconds, connect=settings.connect_timeout.total_seconds())
-
-
-def _is_here(url: str) -> bool:
-    host = httpx.URL(url).host
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False

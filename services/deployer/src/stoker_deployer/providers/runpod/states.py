@@ -12,8 +12,8 @@ _STATES: dict[str, Callable[[Pod], MachineState]] = {
     "STARTING": lambda pod: Alive(AliveKind.STARTING, pod.created_at),
     "RUNNING": lambda pod: Alive(AliveKind.RUNNING, pod.created_at),
     # Why and when it ended is told nowhere, and no exit code.
-    "EXITED": lambda pod: Exited(None, pod.created_at),
-    "ERROR": lambda pod: Exited(None, pod.created_at),
+    "EXITED": lambda pod: Exited(None, pod.created_at, note="RunPod tells EXITED"),
+    "ERROR": lambda pod: Exited(None, pod.created_at, note="RunPod tells ERROR"),
     "TERMINATED": lambda pod: Gone(pod.created_at),
 }
 
