@@ -59,8 +59,8 @@ Deed = Callable[[Field, str], None]
 class Case:
     """A fault. `before` is done before the launch, `blow` while the job trains.
 
-    `reasons` is how each attempt ends, in order; `|` is or.  `words` must stand in
-    what the user reads. `pods` is how many the cloud has made; `ended_by` is who ended the last one.
+    `reasons` is how each attempt ends, in order; `|` is or. `words` must stand in what the user reads. `pods` is how
+    many the cloud has made; `ended_by` is who ended the last one.
     """
 
     name: str
@@ -200,7 +200,7 @@ CASES: tuple[Case, ...] = (
         blow=dealing("host_death"),
         reasons=("heartbeat_lost", "success"),
         pods=2,
-        steps=80,
+        steps=60,
         checkpoint_every=20,
     ),
     Case(
@@ -210,7 +210,7 @@ CASES: tuple[Case, ...] = (
         # Five seconds are enough for the checkpoint; whether also for the report, depends on the machine.
         reasons=("trainer_terminated|trainer_died", "success"),
         pods=2,
-        steps=80,
+        steps=60,
         checkpoint_every=20,
     ),
     Case(
@@ -219,11 +219,11 @@ CASES: tuple[Case, ...] = (
         blow=_broke,
         reasons=("machine_lost", "provider_funds"),
         words=("402", "funds"),
-        steps=80,
+        steps=60,
         checkpoint_every=20,
     ),
-    Case("api-away", f"502 to every call for {AWAY_SECONDS} s of training", blow=_away("bad_gateway"), steps=400),
-    Case("key-refused", f"401 to every call for {AWAY_SECONDS} s of training", blow=_away("unauthorized"), steps=400),
+    Case("api-away", f"502 to every call for {AWAY_SECONDS} s of training", blow=_away("bad_gateway"), steps=80),
+    Case("key-refused", f"401 to every call for {AWAY_SECONDS} s of training", blow=_away("unauthorized"), steps=80),
     Case("slow-api", "every answer of the API is 3 s late", before=breaking("slow", times=None, seconds=3)),
     Case("slow-network", "the network of the pod is slow", before=_slow_network),
     Case(
@@ -236,14 +236,14 @@ CASES: tuple[Case, ...] = (
         "deployer-away",
         "the deployer stands still when training ends",
         blow=_deployer_stands_still,
-        steps=120,
+        steps=40,
         ended_by="pod: delete",
     ),
     Case(
         "powerless-pod",
         "the same, and the pod's own key may not end it",
         blow=_powerless_pod,
-        steps=120,
+        steps=40,
         ended_by="account",
     ),
 )
