@@ -27,11 +27,10 @@ async def _sweep(deployer: Deployer) -> list[str]:
     return await deployer.sweep.sweep(Account(deployer.providers.operators["local"]))
 
 
-def _revive(world: World, name: str, like: str) -> None:
+def _revive(world: World, name: str, like: str, **changes: object) -> None:
     machine = world.simulator.machines[like]
-    world.simulator.machines[name] = machine.model_copy(
-        update={"name": name, "state": "running", "ended_at": None, "started_at": datetime.now(UTC)}
-    )
+    running = {"name": name, "state": "running", "ended_at": None, "started_at": datetime.now(UTC)}
+    world.simulator.machines[name] = machine.model_copy(update=running | changes)
 
 
 async def _health(world: World) -> ProviderHealth:
@@ -114,6 +113,17 @@ async def test_what_an_orphan_cost_is_booked_to_its_job_once(world: World) -> No
 async def _spent(world: World, job_id: str) -> int:
     rows = await world.query("SELECT debit, credit, amount FROM ledger_entries WHERE job_id = $1", job_id)
     return sum((row["debit"].startswith("spent:") - row["credit"].startswith("spent:")) * row["amount"] for row in rows)
+
+
+async def test_an_orphan_that_has_not_begun_to_cost_is_ended_for_nothing(world: World) -> None:
+    deployer = await world.start_deployer()
+    name = f"{await _cancelled(world)}-1"
+    ledger = await world.query("SELECT * FROM ledger_entries")
+    _revive(world, name, name, state="queued", started_at=None)
+    assert await _sweep(deployer) == []
+    await asyncio.sleep(PAUSE)
+    assert await _sweep(deployer) == [name]
+    assert await world.query("SELECT * FROM ledger_entries") == ledger
 
 
 async def test_a_machine_of_an_unknown_attempt_is_told_and_never_touched(world: World) -> None:

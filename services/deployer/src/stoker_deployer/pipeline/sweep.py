@@ -12,7 +12,7 @@ from stoker_deployer.jobs.errors import ClaimLost
 from stoker_deployer.jobs.repository import JobRepository
 from stoker_deployer.jobs.tables import Attempt
 from stoker_deployer.ledger.repository import LedgerRepository
-from stoker_deployer.providers import Exited, Gone, Machine, MachineState, Provider, Unknown
+from stoker_deployer.providers import Alive, AliveKind, Exited, Gone, Machine, MachineState, Provider, Unknown
 from stoker_deployer.providers.accounts import Account, Accounts
 from stoker_deployer.strays.repository import Stray, StrayRepository
 from stoker_deployer.vault.service import Vault
@@ -115,7 +115,7 @@ class OrphanSweep:
         if isinstance(state, Gone):
             return False  # the list is stale
         is_ended = await _terminated(provider, stray)
-        if is_ended and not isinstance(state, Unknown):
+        if is_ended and not isinstance(state, Unknown) and not _costs_nothing_yet(state):
             await self._book(stray, attempt, state)
         return is_ended
 
@@ -207,6 +207,10 @@ def _is_stray(machine: Machine, attempts: Mapping[str, Attempt], account: Accoun
     if attempt.ended_at is not None:
         return True
     return attempt.handle is not None and attempt.handle != machine.handle
+
+
+def _costs_nothing_yet(state: MachineState) -> bool:
+    return isinstance(state, Alive) and state.started_at is None and state.kind != AliveKind.RUNNING
 
 
 def _costs_since(stray: Stray, attempt: Attempt, state: MachineState) -> datetime:
