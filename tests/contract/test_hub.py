@@ -33,16 +33,21 @@ def _model(folder: Path) -> None:
     save_file({"weight": np.zeros((8, 4), dtype=np.float32)}, folder / "model.safetensors")
 
 
+def _surroundings(url: str, home: Path) -> dict[str, str]:
+    # Training in this process, in another test, leaves HF_HUB_OFFLINE and the like behind.
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "TRANSFORMERS_"))}
+    return {**kept, "HF_ENDPOINT": url, "HF_HOME": str(home), "NO_PROXY": "127.0.0.1"}
+
+
 async def test_deployer_and_pod_see_the_same_model(tmp_path: Path) -> None:
     _model(tmp_path / "models" / "org" / "tiny")
     with running_hub(tmp_path / "models") as url:
         async with httpx.AsyncClient(trust_env=False) as http:
             facts = await Hub(http, provider="runpod", url=url).inspect("org/tiny")
-        surroundings = {**os.environ, "HF_ENDPOINT": url, "HF_HOME": str(tmp_path / "home"), "NO_PROXY": "127.0.0.1"}
         done = await asyncio.to_thread(
             subprocess.run,
             [sys.executable, "-c", _AS_A_POD, "org/tiny"],
-            env=surroundings,
+            env=_surroundings(url, tmp_path / "home"),
             capture_output=True,
             check=True,
             timeout=120,
@@ -76,7 +81,7 @@ async def test_a_token_opens_a_gated_model_to_deployer_and_pod_alike(tmp_path: P
                 await hub.inspect("org/gated", token=SecretStr("hf_of_nobody"))
             with pytest.raises(ModelNotFound):
                 await hub.inspect("org/none", token=SecretStr("hf_with_access"))
-        around = {**os.environ, "HF_ENDPOINT": url, "HF_HOME": str(tmp_path / "home"), "NO_PROXY": "127.0.0.1"}
+        around = _surroundings(url, tmp_path / "home")
         command = [sys.executable, "-c", _AS_A_POD, "org/gated"]
         opened, refused = [
             await asyncio.to_thread(
