@@ -41,7 +41,7 @@ test-all: $(VENV)/.ready ## every test, the slow ones and the killing ones too
 
 test-live-runpod: $(VENV)/.ready ## the cheapest real pod, for less than a dollar, with the key in RUNPOD_API_KEY
 	@if [ -z "$$RUNPOD_API_KEY" ]; then echo "Skipped: RUNPOD_API_KEY is not set, so the real RunPod was not tried"; \
-	else $(PYTEST) -s -v tests/live; fi
+	else STOKER_LIVE_RUNPOD=1 $(PYTEST) -s -v tests/live; fi
 
 chaos: $(VENV)/.ready ## kill each part in each state of a job, race two deployers, break the network; prints a table
 	@echo "Kills parts of a running stack in each state of a job, about half an hour; CHAOS='-k postgres' runs some"

@@ -131,9 +131,9 @@ async def test_the_token_goes_with_each_question_to_the_hub_and_to_no_other_host
     listing = respx.get(url__startswith=LISTING).respond(json=_listing())
     config = respx.get(CONFIG).respond(307, headers={"Location": "/api/resolve-cache/config.json"})
     cache = respx.get("https://hub.test/api/resolve-cache/config.json").respond(
-        302, headers={"Location": "https://files.elsewhere.test/config.json"}
+        302, headers={"Location": "https://cdn.elsewhere.test/config.json"}
     )
-    files = respx.get("https://files.elsewhere.test/config.json").respond(json=QWEN)
+    files = respx.get("https://cdn.elsewhere.test/config.json").respond(json=QWEN)
     assert (await _inspected(respx.mock, token=TOKEN)).layers == 24
     sent = [route.calls.last.request.headers.get("Authorization") for route in (listing, config, cache, files)]
     assert sent == [*[f"Bearer {TOKEN.get_secret_value()}"] * 3, None]
