@@ -3,10 +3,13 @@
 import asyncio
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
+import psutil
 import pytest
 from pydantic import SecretStr
 
@@ -25,23 +28,50 @@ from tests.integration.dataset_gateway.conftest import Gateway, Servers, World, 
 from tests.support.ports import free_port
 
 SETTINGS = {"sweep_every": "PT0.5S", "write_lease": "PT3S", "upload_lease": "PT3S"}
-ROW_COUNT = 120_000
+ROW_COUNT = 2_000
 
 
-def big_file(mark: str) -> bytes:
-    """A file whose check takes some seconds: many short rows."""
-    return jsonl([{"prompt": f"{mark} question {number}", "completion": "a" * 200} for number in range(ROW_COUNT)])
+@dataclass
+class HeldCheck:
+    """A check that is under way and gets no further until `go_on`."""
+
+    opened: UploadOpened
+    content: bytes
+    process: psutil.Process
+
+    def go_on(self) -> None:
+        """Let it go on, if it still is; nobody may leave a process that is held."""
+        with suppress(psutil.NoSuchProcess):
+            self.process.resume()
 
 
-async def begin_check(world: World, content: bytes) -> UploadOpened:
-    """Send a file, and wait until its check is under way."""
+@asynccontextmanager
+async def held_check(world: World, mark: str) -> AsyncIterator[HeldCheck]:
+    """Send a file whose check is held before its first row: the process that waits warm for it is stopped."""
+    await world.stored()
+    (process,) = checking_processes(world.gateway)
+    process.suspend()
+    content = jsonl([{"prompt": f"{mark} question {number}", "completion": "a" * 200} for number in range(ROW_COUNT)])
     opened = await world.open_upload(content)
-    assert (await world.patch(opened, content, offset=0)).status_code == 204
-    await world.until_sql(
-        f"SELECT checked_bytes > 0 OR state <> 'checking' FROM uploads WHERE id = '{upload_id(opened)}'"
-    )
-    assert (await world.tus("GET", opened)).json()["state"] == "checking"
-    return opened
+    held = HeldCheck(opened, content, process)
+    try:
+        assert (await world.patch(opened, content, offset=0)).status_code == 204
+        await world.until_sql(f"SELECT held_by IS NOT NULL FROM uploads WHERE id = '{upload_id(opened)}'")
+        assert await state_of(world, opened) == "checking"
+        yield held
+    finally:
+        held.go_on()
+
+
+def checking_processes(gateway: Gateway) -> list[psutil.Process]:
+    """The children that check files, warm or at work."""
+    children = psutil.Process(gateway.pid).children()
+    return [child for child in children if any("spawn_main" in word for word in child.cmdline())]
+
+
+async def state_of(world: World, opened: UploadOpened) -> str:
+    """What is told of an upload."""
+    return str((await world.tus("GET", opened)).json()["state"])
 
 
 async def told(world: World, opened: UploadOpened) -> int:
@@ -64,75 +94,83 @@ def replica(servers: Servers, gateway: Gateway, tmp_path: Path) -> Iterator[Gate
 
 
 async def test_while_a_check_goes_on_the_version_is_not_listed_and_the_gateway_answers(world: World) -> None:
-    opened = await begin_check(world, big_file("listed"))
-    question = DescribeDataset(owner=world.owner, dataset_version_id=opened.dataset_version_id)
-    assert (await world.peers.ask(DESCRIBE, question)).state == "checking"
-    assert (await world.peers.ask(LIST, ListDatasets(owner=world.owner))).datasets == []
-    verdict = await world.verdict(opened)
+    async with held_check(world, "listed") as check:
+        question = DescribeDataset(owner=world.owner, dataset_version_id=check.opened.dataset_version_id)
+        assert (await world.peers.ask(DESCRIBE, question)).state == "checking"
+        listed = (await world.peers.ask(LIST, ListDatasets(owner=world.owner))).datasets
+        assert check.opened.dataset_version_id not in {item.dataset_version_id for item in listed}
+        check.go_on()
+        verdict = await world.verdict(check.opened)
     assert (verdict["state"], verdict["facts"]["statistics"]["rows"]) == ("stored", ROW_COUNT)
-    assert len((await world.peers.ask(LIST, ListDatasets(owner=world.owner))).datasets) == 1
+    now_listed = (await world.peers.ask(LIST, ListDatasets(owner=world.owner))).datasets
+    assert len(now_listed) == len(listed) + 1
 
 
 async def test_a_gateway_killed_in_a_check_checks_again_and_tells_once(world: World) -> None:
-    content = big_file("killed")
-    opened = await begin_check(world, content)
-    world.gateway.stop(signal.SIGKILL)
+    async with held_check(world, "killed") as check:
+        opened = check.opened
+        world.gateway.stop(signal.SIGKILL)
     assert await world.sql(f"SELECT state FROM uploads WHERE id = '{upload_id(opened)}'") == [("checking",)]
     world.gateway.start(**SETTINGS)
     assert (await world.verdict(opened))["state"] == "stored"
-    assert world.content(opened.dataset_version_id) == content
+    assert world.content(opened.dataset_version_id) == check.content
     assert await told(world, opened) == 1
     await world.until_nothing_remains(opened)
+    await world.until(lambda: not check.process.is_running())
 
 
 @pytest.mark.slow
 async def test_a_check_of_a_frozen_replica_is_taken_over_and_its_late_verdict_is_refused(
     world: World, replica: Gateway
 ) -> None:
-    content = big_file("frozen")
-    opened = await begin_check(world, content)
     assert world.gateway.process is not None
-    world.gateway.process.send_signal(signal.SIGSTOP)
-    try:
-        replica.start(**SETTINGS)
-        verdict = await world.verdict(opened, port=replica.port)
-    finally:
-        world.gateway.process.send_signal(signal.SIGCONT)
+    async with held_check(world, "frozen") as check:
+        opened = check.opened
+        world.gateway.process.send_signal(signal.SIGSTOP)
+        try:
+            replica.start(**SETTINGS)
+            verdict = await world.verdict(opened, port=replica.port)
+        finally:
+            world.gateway.process.send_signal(signal.SIGCONT)
     assert verdict["state"] == "stored"
     assert await world.verdict(opened) == verdict
     identifier = upload_id(opened)
     await world.until(lambda: f'"upload_id":"{identifier}"' in world.gateway.log().replace('": "', '":"'))
     assert await told(world, opened) == 1
-    assert world.content(opened.dataset_version_id) == content
+    assert world.content(opened.dataset_version_id) == check.content
 
 
 async def test_a_check_outlives_an_outage_of_the_store(world: World, object_store_server: RunningObjectStore) -> None:
-    content = big_file("store")
-    opened = await begin_check(world, content)
-    object_store_server.kill()
-    await asyncio.sleep(0.5)
-    assert (await world.tus("GET", opened)).json()["state"] == "checking"
-    object_store_server.start()
-    assert (await world.verdict(opened))["state"] == "stored"
-    assert await told(world, opened) == 1
+    async with held_check(world, "store") as check:
+        object_store_server.kill()
+        check.go_on()
+        await world.until(lambda: "check put off" in world.gateway.log())
+        assert await state_of(world, check.opened) == "checking"
+        object_store_server.start()
+        assert (await world.verdict(check.opened))["state"] == "stored"
+    assert await told(world, check.opened) == 1
 
 
 async def test_a_check_outlives_an_outage_of_the_database(world: World, postgres: RunningPostgres) -> None:
-    content = big_file("database")
-    opened = await begin_check(world, content)
-    postgres.kill()
-    away = await world.tus("GET", opened)
-    assert (away.status_code, away.json()["code"]) == (503, "temporarily_unavailable")
-    postgres.start()
-    await world.until_sql(f"SELECT state = 'stored' FROM uploads WHERE id = '{upload_id(opened)}'")
-    assert world.content(opened.dataset_version_id) == content
+    async with held_check(world, "database") as check:
+        postgres.kill()
+        away = await world.tus("GET", check.opened)
+        assert (away.status_code, away.json()["code"]) == (503, "temporarily_unavailable")
+        check.go_on()
+        await world.until(lambda: "verdict put off" in world.gateway.log())
+        postgres.start()
+        await world.until_sql(f"SELECT state = 'stored' FROM uploads WHERE id = '{upload_id(check.opened)}'")
+    assert world.content(check.opened.dataset_version_id) == check.content
 
 
 async def test_an_upload_given_up_while_it_is_checked_leaves_nothing(world: World) -> None:
-    opened = await begin_check(world, big_file("given up"))
-    assert (await world.tus("DELETE", opened)).status_code == 204
-    await world.until_no_object(f"datasets/{opened.dataset_version_id}/")
-    await world.until_sql(f"SELECT state = 'uploading' FROM dataset_versions WHERE id = '{opened.dataset_version_id}'")
+    async with held_check(world, "given up") as check:
+        opened = check.opened
+        assert (await world.tus("DELETE", opened)).status_code == 204
+        await world.until_no_object(f"datasets/{opened.dataset_version_id}/")
+        version = opened.dataset_version_id
+        await world.until_sql(f"SELECT state = 'uploading' FROM dataset_versions WHERE id = '{version}'")
+        await world.until(lambda: not check.process.is_running())
     assert await told(world, opened) == 0
 
 

@@ -118,6 +118,7 @@ class StepFailed(StackError):
         self.name = name
         self.log_file = log_file
         self.last_lines = last_lines
+        self.add_note(last_lines)  # whoever sees only the traceback needs them too
 
 
 class ProcessFailed(StackError):
@@ -130,6 +131,7 @@ class ProcessFailed(StackError):
         self.name = name
         self.log_file = log_file
         self.last_lines = last_lines
+        self.add_note(last_lines)  # whoever sees only the traceback needs them too
 
 
 class NotReady(StackError):

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 
 from fastapi import FastAPI
 from pydantic import SecretStr
@@ -28,6 +29,7 @@ from stoker_shared.clock import Clock, SystemClock
 from stoker_shared.database import Database
 from stoker_shared.money import MicroUsd
 from stoker_shared.outbox import Relay
+from stoker_shared.starting import with_patience
 
 
 def create_api(settings: ApiSettings, *, clock: Clock | None = None) -> FastAPI:
@@ -45,8 +47,8 @@ def create_api(settings: ApiSettings, *, clock: Clock | None = None) -> FastAPI:
     async def lifespan(_application: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             stack.push_async_callback(database.close)
-            if settings.bootstrap_key_sha256 is not None:
-                await parts.accounts.bootstrap(settings.bootstrap_key_sha256)
+            if (key := settings.bootstrap_key_sha256) is not None:
+                await with_patience(partial(parts.accounts.bootstrap, key), patience=settings.start_patience)
             stack.push_async_callback(bus.stop)
             await bus.start()
             await TelemetryListener(bus, hub).start()

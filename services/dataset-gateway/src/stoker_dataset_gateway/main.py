@@ -5,6 +5,7 @@ import os
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import timedelta
 
 from fastapi import FastAPI
 from starlette.middleware import Middleware
@@ -28,6 +29,7 @@ from stoker_dataset_gateway.uploads.endpoints import upload_routes
 from stoker_dataset_gateway.uploads.subscribers import answer_uploads
 from stoker_shared.clock import Clock, SystemClock
 from stoker_shared.logging import get_logger
+from stoker_shared.starting import with_patience
 from stoker_shared.tasks import end_tasks
 from stoker_shared.web import create_application
 
@@ -44,7 +46,7 @@ def build_application(settings: Settings, *, clock: Clock | None = None) -> Fast
     application = create_application(
         title="Stoker dataset gateway",
         description=_DESCRIPTION,
-        lifespan=_lifespan(parts),
+        lifespan=_lifespan(parts, start_patience=settings.start_patience),
         checks={
             "postgres": ground.database.is_ready,
             "nats": parts.bus.is_ready,
@@ -88,11 +90,11 @@ def _route(application: FastAPI, parts: Parts, settings: Settings) -> None:
         application.include_router(router)
 
 
-def _lifespan(parts: Parts) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+def _lifespan(parts: Parts, *, start_patience: timedelta) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(_application: FastAPI) -> AsyncIterator[None]:
-        await parts.ground.store.ensure_bucket()
-        await parts.artifacts.bundles.publish()
+        await with_patience(parts.ground.store.ensure_bucket, patience=start_patience)
+        await with_patience(parts.artifacts.bundles.publish, patience=start_patience)
         await parts.bus.start()
         parts.bus.on_reconnect(parts.relay.broker_returned)
         works = (parts.relay.run(), parts.sweeper.run(), parts.datasets.checks.run(), parts.usage.run())
