@@ -50,7 +50,9 @@ def done(tmp_path_factory: pytest.TempPathFactory, rows: Path) -> Iterator[Done]
         changes = tuple(item for item in client.follow(job_id) if isinstance(item, JobChanged))
         wait_until(lambda: live.is_settled(client.job(job_id)), seconds=WITHIN_SECONDS)
         wait_until(lambda: not any(pod["processes"] for pod in live.pods(job_id)), seconds=WITHIN_SECONDS)
-        (pod,) = live.pods(job_id)
+        pods = live.pods(job_id)
+        assert len(pods) == 1, [(change.fact, change.job.reason, change.job.detail) for change in changes]
+        pod = pods[0]
         order, printed = live.cloud.order(pod["id"]), tuple(live.cloud.lines(pod["id"]))
         yield Done(live, client.job(job_id), changes, tuple(client.logs(job_id)), pod, order, printed)
 

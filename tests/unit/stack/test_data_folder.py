@@ -8,6 +8,7 @@ import pytest
 from stoker.stack.errors import DataFolderUnusable, StackNotRunning, StateFileDamaged
 from stoker.stack.keys import load_or_make_keys
 from stoker.stack.layout import Layout, read_json, write_private
+from stoker.stack.port_holding import HeldPorts
 from stoker.stack.ports import ALL_PORTS, COMPANION_OFFSET, choose_ports
 from stoker.stack.stack_file import ProcessEntry, StackFile, find_stack, read_stack_file
 
@@ -70,8 +71,10 @@ def test_a_file_in_the_way_is_told(tmp_path: Path) -> None:
 
 
 def test_ports_are_remembered_distinct_and_below_the_outgoing_range(layout: Layout) -> None:
-    first = choose_ports(layout.ports_file, ALL_PORTS)
-    assert choose_ports(layout.ports_file, ALL_PORTS) == first
+    with HeldPorts() as held:
+        first = choose_ports(layout.ports_file, ALL_PORTS, held=held)
+    with HeldPorts() as held:
+        assert choose_ports(layout.ports_file, ALL_PORTS, held=held) == first
     assert len(set(first.ports.values())) == len(ALL_PORTS)
     assert all(1024 <= port < 32_768 for port in first.ports.values())
     assert first.ports["object_store_admin"] + COMPANION_OFFSET < 32_768
@@ -80,7 +83,8 @@ def test_ports_are_remembered_distinct_and_below_the_outgoing_range(layout: Layo
 @pytest.mark.parametrize("content", ["{half", "[]", '{"api": "many", "nats": -1}'])
 def test_a_damaged_ports_file_costs_nothing_but_the_numbers(layout: Layout, content: str) -> None:
     layout.ports_file.write_text(content)
-    chosen = choose_ports(layout.ports_file, ALL_PORTS)
+    with HeldPorts() as held:
+        chosen = choose_ports(layout.ports_file, ALL_PORTS, held=held)
     assert set(chosen.ports) == set(ALL_PORTS)
     assert read_json(layout.ports_file) is not None
 
@@ -113,6 +117,8 @@ def test_a_failed_write_leaves_the_old_text(layout: Layout) -> None:
 
 
 def test_an_asked_port_that_is_out_of_use_is_taken(layout: Layout) -> None:
-    free = choose_ports(layout.ports_file, ("nats",)).ports["nats"]
-    chosen = choose_ports(layout.ports_file, ("api",), asked={"api": free})
+    with HeldPorts() as held:
+        free = choose_ports(layout.ports_file, ("nats",), held=held).ports["nats"]
+    with HeldPorts() as held:
+        chosen = choose_ports(layout.ports_file, ("api",), held=held, asked={"api": free})
     assert chosen.ports["api"] == free

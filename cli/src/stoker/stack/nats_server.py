@@ -13,7 +13,7 @@ from nats.js.errors import Error as JetStreamError
 from stoker.stack.errors import NotReady
 from stoker.stack.keys import PROBE, SYSTEM
 from stoker.stack.layout import write_private
-from stoker.stack.ports import LOOPBACK
+from stoker.stack.port_holding import LOOPBACK
 from stoker.stack.processes import ProcessSpec, run_to_end
 from stoker.stack.programs import find_program
 from stoker.stack.supervised import Blueprint

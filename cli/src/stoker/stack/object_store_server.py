@@ -14,7 +14,8 @@ from minio.error import MinioException
 from pydantic import SecretStr
 
 from stoker.stack.errors import NotReady
-from stoker.stack.ports import COMPANION_OFFSET, LOOPBACK
+from stoker.stack.port_holding import LOOPBACK
+from stoker.stack.ports import COMPANION_OFFSET
 from stoker.stack.processes import ProcessSpec
 from stoker.stack.programs import find_program
 from stoker.stack.supervised import Blueprint

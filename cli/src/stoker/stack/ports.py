@@ -11,8 +11,8 @@ import psutil
 
 from stoker.stack.errors import NoFreePort, PortTaken, StateFileDamaged
 from stoker.stack.layout import read_json, write_private
+from stoker.stack.port_holding import LOOPBACK, HeldPorts
 
-LOOPBACK = "127.0.0.1"
 # The kernel hands out ports from 32768 on to outgoing connections: a server there may find its port gone.
 LOW, HIGH = 20_000, 32_767
 # SeaweedFS dials its admin server at port + 10000 whatever the options say, so that one must be free too.
@@ -48,8 +48,10 @@ class PortChoice:
     notices: tuple[str, ...] = ()
 
 
-def choose_ports(file: Path, names: Iterable[str], *, asked: Mapping[str, int] | None = None) -> PortChoice:
-    """Ports for `names`: as asked, else as remembered in `file`, else free ones; the result is remembered.
+def choose_ports(
+    file: Path, names: Iterable[str], *, held: HeldPorts, asked: Mapping[str, int] | None = None
+) -> PortChoice:
+    """Ports for `names`: as asked, else as remembered in `file`, else free ones; the result is remembered and held.
 
     Raises:
         PortTaken: a port of `asked` is in use.
@@ -57,13 +59,17 @@ def choose_ports(file: Path, names: Iterable[str], *, asked: Mapping[str, int] |
     """
     remembered, notices = _remembered(file)
     chosen: dict[str, int] = {}
-    for name in names:
-        wanted = (asked or {}).get(name)
-        if wanted is not None and not is_free(wanted):
+    asked = asked or {}
+    for name, wanted in asked.items():
+        if not held.take_over(wanted):
             raise PortTaken(wanted, holder_of(wanted))
-        port = wanted or _usable(name, remembered.get(name), chosen)
+        chosen[name] = wanted
+    for name in names:
+        if name in asked:
+            continue
+        port = _remembered_port(name, remembered.get(name), chosen, held)
         if port is None:
-            port = _free_port(name, chosen)
+            port = _free_port(name, chosen, held)
             if name in remembered:
                 notices.append(_moved(name, remembered[name], port))
         chosen[name] = port
@@ -115,22 +121,26 @@ def _remembered(file: Path) -> tuple[dict[str, int], list[str]]:
     return ports, []
 
 
-def _usable(name: str, port: int | None, chosen: Mapping[str, int]) -> int | None:
-    if port is None or port in chosen.values() or not is_free(port):
+def _remembered_port(name: str, port: int | None, chosen: Mapping[str, int], held: HeldPorts) -> int | None:
+    if port is None or port in chosen.values():
         return None
-    if name in WITH_COMPANION and not is_free(port + COMPANION_OFFSET):
-        return None
-    return port
+    wanted = [port, *_companions(name, port)]
+    return port if all(map(is_free, wanted)) and all(map(held.take_over, wanted)) else None
 
 
-def _free_port(name: str, chosen: Mapping[str, int]) -> int:
-    preferred = _usable(name, PREFERRED.get(name), chosen)
-    if preferred is not None:
+def _companions(name: str, port: int) -> list[int]:
+    return [port + COMPANION_OFFSET] if name in WITH_COMPANION else []
+
+
+def _free_port(name: str, chosen: Mapping[str, int], held: HeldPorts) -> int:
+    preferred = PREFERRED.get(name)
+    if preferred is not None and preferred not in chosen.values() and held.take(preferred):
         return preferred
     low, high = (LOW - COMPANION_OFFSET, HIGH - COMPANION_OFFSET) if name in WITH_COMPANION else (LOW, HIGH)
     for _ in range(_TRIES):
-        port = _usable(name, low + secrets.randbelow(high - low + 1), chosen)
-        if port is not None:
+        port = low + secrets.randbelow(high - low + 1)
+        wanted = [port, *_companions(name, port)]
+        if not set(wanted) & set(chosen.values()) and all(map(held.take, wanted)):
             return port
     raise NoFreePort(low, high)
 

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from stoker.stack.errors import NotReady
 from stoker.stack.keys import POSTGRES_SUPERUSER
 from stoker.stack.layout import write_private
-from stoker.stack.ports import LOOPBACK
+from stoker.stack.port_holding import LOOPBACK
 from stoker.stack.postgres_roles import DATABASE, provision_database, provision_roles
 from stoker.stack.processes import ProcessSpec, SystemUser, run_to_end
 from stoker.stack.programs import find_program

@@ -14,7 +14,7 @@ from stoker.stack.keys import PROBE, StackKeys
 from stoker.stack.layout import Layout
 from stoker.stack.nats_server import NatsServer, jetstream_counts
 from stoker.stack.object_store_server import BUCKET, REGION, ObjectStoreServer
-from stoker.stack.ports import LOOPBACK
+from stoker.stack.port_holding import LOOPBACK
 from stoker.stack.postgres_roles import role_of
 from stoker.stack.postgres_server import PostgresServer
 from stoker.stack.processes import ProcessSpec

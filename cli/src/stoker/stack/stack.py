@@ -13,6 +13,7 @@ from stoker.stack.layout import Layout
 from stoker.stack.lock import FolderLock
 from stoker.stack.nats_server import NatsServer
 from stoker.stack.object_store_server import ObjectStoreServer
+from stoker.stack.port_holding import HeldPorts
 from stoker.stack.ports import ALL_PORTS, choose_ports
 from stoker.stack.postgres_server import PostgresServer
 from stoker.stack.processes import run_to_end
@@ -71,6 +72,7 @@ class Stack:
         self._policy = policy or RestartPolicy()
         self._observer = observer or SilentObserver()
         self._lock = FolderLock(self.layout.lock_file)
+        self._ports = HeldPorts()
         self._processes: dict[str, SupervisedProcess] = {}
         self._facts: StackFacts | None = None
         self._disk_watch: asyncio.Task[None] | None = None
@@ -135,6 +137,7 @@ class Stack:
         stopped = [
             process.name for process in reversed(self._processes.values()) if await process.stop(hurry=self._in_hurry)
         ]
+        self._ports.release()
         if self._lock.is_held:
             self.layout.stack_file.unlink(missing_ok=True)
             self._lock.release()
@@ -214,7 +217,9 @@ class Stack:
     def _gather_facts(self) -> StackFacts:
         asked = {"api": self.settings.port} if self.settings.port is not None else {}
         further = [service.port_name for service in self._services if service.port_name]
-        choice = choose_ports(self.layout.ports_file, dict.fromkeys((*ALL_PORTS, *further)), asked=asked)
+        choice = choose_ports(
+            self.layout.ports_file, dict.fromkeys((*ALL_PORTS, *further)), held=self._ports, asked=asked
+        )
         for notice in choice.notices:
             self._observer.notice(notice)
         return gather_facts(self.settings, self.layout, choice.ports)

@@ -18,6 +18,7 @@ from stoker.stack.keys import NATS_USERS, StackKeys, load_or_make_keys, nkey_see
 from stoker.stack.layout import Layout
 from stoker.stack.nats_server import NatsServer
 from stoker.stack.object_store_server import ObjectStoreServer
+from stoker.stack.port_holding import HeldPorts
 from stoker.stack.postgres_server import PostgresServer
 from stoker.stack.processes import Child, describe_exit
 from stoker.stack.supervised import Blueprint
@@ -167,7 +168,8 @@ def running_nats(folder: Path, permissions: Mapping[str, Permission] | None = No
     granted = PERMISSIONS if permissions is None else permissions
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     seeds = nkey_seeds(folder, dict.fromkeys((*NATS_USERS, *granted)))
-    chosen = port_choice.choose_ports(folder / "ports.json", port_choice.NATS_PORTS)
+    held = HeldPorts()
+    chosen = port_choice.choose_ports(folder / "ports.json", port_choice.NATS_PORTS, held=held)
     server = NatsServer(
         folder,
         ports=chosen.ports,
@@ -175,7 +177,7 @@ def running_nats(folder: Path, permissions: Mapping[str, Permission] | None = No
         seed_files=seeds,
         permissions=granted,
     )
-    with _loop_thread() as loop:
+    with held, _loop_thread() as loop:
         yield from _run(RunningNats(server, seed_files=seeds, loop=loop))
 
 
@@ -183,11 +185,12 @@ def running_nats(folder: Path, permissions: Mapping[str, Permission] | None = No
 def running_postgres(folder: Path, run_as: str | None = None) -> Iterator[RunningPostgres]:
     """A database server with its data in `folder`."""
     layout, keys = _folder_with_keys(folder)
-    chosen = port_choice.choose_ports(layout.ports_file, port_choice.POSTGRES_PORTS)
+    held = HeldPorts()
+    chosen = port_choice.choose_ports(layout.ports_file, port_choice.POSTGRES_PORTS, held=held)
     server = PostgresServer(
         layout.postgres, port=chosen.ports["postgres"], passwords=keys.postgres_passwords, run_as=run_as
     )
-    with _loop_thread() as loop:
+    with held, _loop_thread() as loop:
         yield from _run(RunningPostgres(server, passwords=keys.postgres_passwords, loop=loop))
 
 
@@ -195,11 +198,12 @@ def running_postgres(folder: Path, run_as: str | None = None) -> Iterator[Runnin
 def running_object_store(folder: Path) -> Iterator[RunningObjectStore]:
     """An object store with its data in `folder`."""
     layout, keys = _folder_with_keys(folder)
-    chosen = port_choice.choose_ports(layout.ports_file, port_choice.OBJECT_STORE_PORTS)
+    held = HeldPorts()
+    chosen = port_choice.choose_ports(layout.ports_file, port_choice.OBJECT_STORE_PORTS, held=held)
     server = ObjectStoreServer(
         layout.object_store, ports=chosen.ports, access_key=keys.s3_access_key, secret_key=keys.s3_secret_key
     )
-    with _loop_thread() as loop:
+    with held, _loop_thread() as loop:
         yield from _run(RunningObjectStore(server, keys=keys, loop=loop))
 
 
