@@ -16,10 +16,27 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from stoker_metrics.reports.reading import parse_report
+from stoker_metrics.reports.schemas import (
+    AlertReport,
+    ExitReport,
+    HeartbeatReport,
+    LogsReport,
+    MetricsReport,
+    Report,
+)
+from stoker_shared.errors import RequestInvalid
 from tests.support.ports import free_port
 
 TOKEN = "job-token-that-nobody-may-see-0123456789"
 DOWNLOAD_TOKEN = "download-token-that-nobody-may-see-42"
+REPORTS: dict[str, type[Report]] = {
+    "metrics": MetricsReport,
+    "logs": LogsReport,
+    "alerts": AlertReport,
+    "heartbeat": HeartbeatReport,
+    "exit": ExitReport,
+}
 Rule = Callable[[str, Any], Response | None]
 
 
@@ -108,7 +125,7 @@ class PodReceiver:
         body = await request.json() if await request.body() else None
         if request.headers.get("Authorization") != f"Bearer {TOKEN}":
             return Response(status_code=401)
-        answer = self.rule(kind, body)
+        answer = self.rule(kind, body) or _refusal(kind, await request.body())
         if answer is not None:
             return answer
         self.taken.setdefault(kind, []).append(body)
@@ -172,6 +189,15 @@ class PodReceiver:
         if start and request.headers.get("If-Range") == etag:
             return Response(self.dataset[int(start[1]) :], status_code=206, headers={"ETag": etag})
         return Response(self.dataset, headers={"ETag": etag})
+
+
+def _refusal(kind: str, body: bytes) -> Response | None:
+    """What the metrics service would say to a report of this form: a pod must send nothing that it refuses."""
+    try:
+        parse_report(REPORTS[kind], body)
+    except RequestInvalid as error:
+        return JSONResponse({"detail": error.detail, "errors": error.fields}, status_code=422)
+    return None
 
 
 def _bound_socket(port: int) -> socket.socket:

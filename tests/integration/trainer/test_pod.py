@@ -229,6 +229,7 @@ def test_a_failure_is_reported_with_its_reason(
     assert exit_code != 0
     assert ending["message"]
     assert ending["last_lines"]
+    assert ending["summary"] == {}
     assert receiver.records("alerts")[0]["code"] == reason
 
 

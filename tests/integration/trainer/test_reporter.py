@@ -15,7 +15,7 @@ from stoker_trainer.masking import Masker
 from stoker_trainer.reporter import Reporter, ReporterSettings
 from tests.support.pod_receiver import TOKEN, PodReceiver, wait_until
 
-EXIT = {"exit_code": 0, "reason": "success", "message": "done", "last_lines": [], "summary": None}
+EXIT = {"exit_code": 0, "reason": "success", "message": "done", "last_lines": [], "summary": {}}
 SOON = timedelta(seconds=20)
 Maker = Callable[..., Reporter]
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stoker_metrics.reports.reading import parse_report
-from stoker_metrics.reports.schemas import MAX_LAST_LINES, MAX_TEXT_CHARACTERS, Report, cut
+from stoker_metrics.reports.schemas import MAX_LAST_LINES, MAX_TEXT_CHARACTERS, ExitReport, Report, cut
 from stoker_metrics.reports.telemetry import ALERT, EXIT, HEARTBEAT, LOGS, METRICS, Kind, message_id
 from stoker_shared.errors import RequestInvalid
 from tests.support.metrics import alert, ending, heartbeat, lines, points
@@ -162,3 +162,8 @@ def test_a_heartbeat_received_later_is_the_same_message() -> None:
     early, late = (HEARTBEAT.message(JOB, report, NOW + timedelta(seconds=n)) for n in (0, 60))
     assert early != late
     assert message_id(HEARTBEAT, job_id=JOB, report=report) == message_id(HEARTBEAT, job_id=JOB, report=report)
+
+
+def test_a_trainer_that_failed_has_nothing_to_sum_up() -> None:
+    report = parse_report(ExitReport, json.dumps(ending(exit_code=12, summary=None)).encode())
+    assert report.summary == {}
