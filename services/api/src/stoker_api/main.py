@@ -56,7 +56,8 @@ def create_api(settings: ApiSettings, *, clock: Clock | None = None) -> FastAPI:
             await stack.enter_async_context(running(JobNotifications(settings.database_url, hub).run()))
             yield
 
-    application = build_application(lifespan, checks={"postgres": database.is_ready, "nats": bus.is_ready})
+    checks = {"postgres": database.is_ready, "nats": bus.is_ready}
+    application = build_application(lifespan, checks=checks, prometheus_token=settings.prometheus_token)
     application.state.parts = parts
     return application
 
