@@ -54,10 +54,16 @@ def job_traceparent(job_id: str) -> str:
     return _header(_job_context(job_id))
 
 
+def silent_job_traceparent(job_id: str) -> str:
+    """The same, for what comes all the time and is to send no spans of its own."""
+    return f"{job_traceparent(job_id)[:-2]}00"
+
+
 def traceparent_for(job_id: str) -> str:
     """The header of what is told about a job: the span at hand if it belongs to the job, else the job's root."""
     found, job = trace.get_current_span().get_span_context(), _job_context(job_id)
-    return _header(found if found.trace_id == job.trace_id else job)
+    is_in_it = found.trace_id == job.trace_id and found.trace_flags.sampled
+    return _header(found if is_in_it else job)
 
 
 @contextmanager
@@ -106,6 +112,12 @@ def record_job(job_id: str, *, started_at: datetime, ended_at: datetime, attribu
 def root_being_made() -> SpanContext | None:
     """The ids that the span which is being started has to have, if it is a job's root."""
     return _root.get()
+
+
+def spans_are_sent() -> bool:
+    """Whether there is a collector: what must be looked up for a span alone need not be looked up without one."""
+    begun = _TRACER.start_span("asked", context=context.Context())
+    return begun.is_recording()
 
 
 def _enter(found: SpanContext) -> str:

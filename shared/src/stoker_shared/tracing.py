@@ -40,7 +40,9 @@ def tracing(*, service: str, endpoint: str | None) -> Iterator[None]:
         return
     exporter = OTLPSpanExporter(endpoint=endpoint.rstrip("/") + _PATH, timeout=_EXPORT_SECONDS)
     provider = TracerProvider(
-        resource=Resource.create({"service.name": f"stoker-{service}"}), id_generator=_Ids(), shutdown_on_exit=False
+        resource=Resource.create({"service.name": f"stoker-{service.replace('_', '-')}"}),
+        id_generator=_Ids(),
+        shutdown_on_exit=False,
     )
     provider.add_span_processor(BatchSpanProcessor(exporter))
     trace.set_tracer_provider(provider)

@@ -16,7 +16,7 @@ from stoker_shared.database import Database
 from stoker_shared.errors import TransientError
 from stoker_shared.logging import get_logger
 from stoker_shared.tasks import end_tasks
-from stoker_shared.trace import enter_background, enter_trace, job_traceparent
+from stoker_shared.trace import enter_background, enter_trace, silent_job_traceparent
 
 logger = get_logger(__name__)
 
@@ -171,7 +171,8 @@ class Pipeline:
             return
 
     async def _work(self, claim: Claim) -> None:
-        trace_id = enter_trace(job_traceparent(claim.job_id))
+        # It is looked at every few seconds: only what it does is told as spans, where it does it.
+        trace_id = enter_trace(silent_job_traceparent(claim.job_id))
         with structlog.contextvars.bound_contextvars(trace_id=trace_id):
             await self._reconcile_logged(claim)
 
