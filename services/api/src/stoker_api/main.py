@@ -13,6 +13,7 @@ from stoker_api.background import running
 from stoker_api.dependencies import Parts
 from stoker_api.deploy.service import DeployService
 from stoker_api.following.hub import LiveHub
+from stoker_api.following.looking import JobLooks
 from stoker_api.following.notifications import JobNotifications
 from stoker_api.following.stream import JobFollower
 from stoker_api.following.telemetry import TelemetryListener
@@ -82,11 +83,9 @@ def _parts(settings: ApiSettings, *, database: Database, bus: Bus, relay: Relay,
         launches=launches,
         jobs=jobs,
         follower=JobFollower(
-            database,
+            JobLooks(database, hub=hub, clock=clock, gap_patience=settings.event_gap_patience),
             hub=hub,
-            clock=clock,
             heartbeat=settings.event_heartbeat,
-            gap_patience=settings.event_gap_patience,
         ),
         deploys=DeployService(plans=plans, launches=launches, jobs=jobs),
         rpc=rpc,
