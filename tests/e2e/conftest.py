@@ -5,13 +5,21 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.collector import Collector, running_collector
 from tests.support.live_stack import LiveStack, live_stack
 from tests.support.tiny_model import build_tiny_model, conversations, write_rows
 
 
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveStack]:
-    with live_stack(tmp_path_factory.mktemp("e2e") / "data") as running:
+def collector() -> Iterator[Collector]:
+    """Where the stack sends its spans."""
+    with running_collector() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory, collector: Collector) -> Iterator[LiveStack]:
+    with live_stack(tmp_path_factory.mktemp("e2e") / "data", otlp_endpoint=collector.url) as running:
         yield running
 
 

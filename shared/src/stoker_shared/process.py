@@ -8,6 +8,7 @@ from typing import TypeVar
 from stoker_shared.errors import ConfigurationInvalid, StokerError
 from stoker_shared.logging import configure_logging, get_logger
 from stoker_shared.settings import ServiceSettings, read_settings
+from stoker_shared.tracing import tracing
 
 logger = get_logger(__name__)
 
@@ -36,7 +37,8 @@ def run_command(
     try:
         read = read_settings(settings)
         configure_logging(service=service, level=read.log_level)
-        command(read)
+        with tracing(service=service, endpoint=read.otlp_endpoint):
+            command(read)
     except ConfigurationInvalid as error:
         sys.stderr.write(f"{error}\n")
         return 2

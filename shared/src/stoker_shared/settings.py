@@ -29,6 +29,10 @@ class ServiceSettings(BaseSettings):
     public_url: str = Field(pattern=r"^https?://")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     database_pool_size: int = Field(default=8, ge=1, le=100)
+    # Where spans go, by OTLP over HTTP: http://host:4318. Without it none are recorded.
+    otlp_endpoint: str | None = Field(default=None, pattern=r"^https?://")
+    # What Prometheus sends as its bearer token. Without it there is no /metrics.
+    prometheus_token: SecretStr | None = Field(default=None, min_length=16)
     # How long a start waits for servers that do not answer yet, before the process ends with the reason.
     start_patience: timedelta = Field(default=timedelta(seconds=60), gt=timedelta())
 

@@ -29,6 +29,7 @@ SECRET_NAMES = (
     "s3:access_key",
     "s3:secret_key",
     "training_server",
+    "prometheus",
 )
 
 
@@ -42,6 +43,7 @@ class StackKeys:
     s3_access_key: SecretStr
     s3_secret_key: SecretStr
     training_server_key: SecretStr
+    prometheus_token: SecretStr
     api_key: SecretStr
 
 
@@ -63,6 +65,7 @@ def load_or_make_keys(layout: Layout) -> StackKeys:
         s3_access_key=plain["s3:access_key"],
         s3_secret_key=plain["s3:secret_key"],
         training_server_key=plain["training_server"],
+        prometheus_token=_told_in(layout.prometheus_token_file, plain["prometheus"]),
         api_key=_api_key(layout.api_key_file),
     )
 
@@ -105,6 +108,12 @@ def _secrets(file: Path) -> dict[str, SecretStr]:
         write_private(file, json.dumps(kept, indent=1))
     file.chmod(0o600)
     return {name: SecretStr(kept[name]) for name in SECRET_NAMES}
+
+
+def _told_in(file: Path, secret: SecretStr) -> SecretStr:
+    # Prometheus reads a token from a file of its own (`credentials_file`).
+    write_private(file, f"{secret.get_secret_value()}\n")
+    return secret
 
 
 def _make_vault_key(file: Path) -> None:

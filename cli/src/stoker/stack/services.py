@@ -99,6 +99,8 @@ def _service_environment(key: str) -> EnvironmentBuilder:
             f"{prefix}PORT": str(facts.ports[key]),
             f"{prefix}PUBLIC_URL": facts.public_url(key),
             f"{prefix}LOG_LEVEL": facts.settings.log_level,
+            f"{prefix}PROMETHEUS_TOKEN": facts.keys.prometheus_token.get_secret_value(),
+            **({f"{prefix}OTLP_ENDPOINT": facts.settings.otlp_endpoint} if facts.settings.otlp_endpoint else {}),
             **_OWN.get(key, _nothing)(facts),
         }
 

@@ -29,5 +29,7 @@ class StackSettings(BaseSettings):
     api_public_url: str | None = Field(default=None, pattern=r"^https?://")
     gateway_public_url: str | None = Field(default=None, pattern=r"^https?://")
     metrics_public_url: str | None = Field(default=None, pattern=r"^https?://")
+    # Where all services send their spans, by OTLP over HTTP: http://host:4318.
+    otlp_endpoint: str | None = Field(default=None, pattern=r"^https?://")
     # Whom PostgreSQL runs as when the stack is started by root. None: the first of embedded_postgres, postgres, nobody.
     postgres_system_user: str | None = None

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fastapi import FastAPI
+from pydantic import SecretStr
 
 from stoker_api.accounts.endpoints import router as accounts
 from stoker_api.artifacts.endpoints import router as artifacts
@@ -46,9 +47,17 @@ _ROUTERS = (
 )
 
 
-def build_application(lifespan: Lifespan, *, checks: Mapping[str, ReadinessCheck]) -> FastAPI:
+def build_application(
+    lifespan: Lifespan, *, checks: Mapping[str, ReadinessCheck], prometheus_token: SecretStr | None = None
+) -> FastAPI:
     """All routes. The parts behind them are put into `state.parts` by whoever makes them."""
-    application = create_application(title="Stoker", description=_DESCRIPTION, lifespan=lifespan, checks=checks)
+    application = create_application(
+        title="Stoker",
+        description=_DESCRIPTION,
+        lifespan=lifespan,
+        checks=checks,
+        prometheus_token=prometheus_token,
+    )
     for router in _ROUTERS:
         application.include_router(router)
     return application

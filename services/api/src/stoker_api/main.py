@@ -13,6 +13,7 @@ from stoker_api.background import running
 from stoker_api.dependencies import Parts
 from stoker_api.deploy.service import DeployService
 from stoker_api.following.hub import LiveHub
+from stoker_api.following.looking import JobLooks
 from stoker_api.following.notifications import JobNotifications
 from stoker_api.following.stream import JobFollower
 from stoker_api.following.telemetry import TelemetryListener
@@ -56,7 +57,8 @@ def create_api(settings: ApiSettings, *, clock: Clock | None = None) -> FastAPI:
             await stack.enter_async_context(running(JobNotifications(settings.database_url, hub).run()))
             yield
 
-    application = build_application(lifespan, checks={"postgres": database.is_ready, "nats": bus.is_ready})
+    checks = {"postgres": database.is_ready, "nats": bus.is_ready}
+    application = build_application(lifespan, checks=checks, prometheus_token=settings.prometheus_token)
     application.state.parts = parts
     return application
 
@@ -81,11 +83,9 @@ def _parts(settings: ApiSettings, *, database: Database, bus: Bus, relay: Relay,
         launches=launches,
         jobs=jobs,
         follower=JobFollower(
-            database,
+            JobLooks(database, hub=hub, clock=clock, gap_patience=settings.event_gap_patience),
             hub=hub,
-            clock=clock,
             heartbeat=settings.event_heartbeat,
-            gap_patience=settings.event_gap_patience,
         ),
         deploys=DeployService(plans=plans, launches=launches, jobs=jobs),
         rpc=rpc,

@@ -52,6 +52,7 @@ def build_application(settings: Settings, *, clock: Clock | None = None) -> Fast
             "nats": parts.bus.is_ready,
             "object_store": ground.store.is_ready,
         },
+        prometheus_token=settings.prometheus_token,
     )
     _answer(parts)
     _route(application, parts, settings)

@@ -200,6 +200,7 @@ def application(settings: DeployerSettings) -> FastAPI:
         description="Job state machine, providers and ledger. Speaks over the bus; HTTP is for health only.",
         lifespan=lifespan,
         checks={"postgres": deployer.database.is_ready, "nats": deployer.bus.is_ready},
+        prometheus_token=settings.prometheus_token,
     )
 
 

@@ -53,6 +53,8 @@ def build(settings: MetricsSettings, *, clock: Clock | None = None) -> FastAPI:
         description="Takes what pods report. 202 means that it is on the broker's disk.",
         lifespan=_lifespan(bus, database, relay),
         checks={"postgres": database.is_ready, "nats": bus.is_ready},
+        prometheus_token=settings.prometheus_token,
+        begins_traces=False,
     )
     limits = IntakeLimits(settings.max_body_bytes, settings.max_items_per_batch, settings.max_reports_in_flight)
     intake = Intake(bus.publisher, tokens=tokens, hearing=hearing, clock=clock, limits=limits)

@@ -21,6 +21,7 @@ from stoker_shared.bus.publishing import JetStreamPublisher
 from stoker_shared.bus.responding import Respond, Responders
 from stoker_shared.bus.retry import retry_middleware
 from stoker_shared.errors import BrokerUnavailable
+from stoker_shared.figures import BROKER_UP
 from stoker_shared.logging import get_logger
 from stoker_shared.subjects import inbox_prefix
 from stoker_shared.topology import consumer
@@ -70,6 +71,8 @@ class Bus:
             logger=None,
         )
 
+        BROKER_UP.set_function(self._is_connected)
+
     @property
     def pull_inbox_prefix(self) -> bytes:
         """Pull subscribers ignore the broker's inbox prefix and need it told again."""
@@ -116,6 +119,12 @@ class Bus:
             return self.broker.connection
         except IncorrectState as error:  # before the start, or after the stop
             raise BrokerUnavailable("anything", "the connection is not open") from error
+
+    def _is_connected(self) -> bool:
+        try:
+            return self._client().is_connected
+        except BrokerUnavailable:
+            return False
 
     async def _wait_for_consumers(self, attempts_every: float) -> None:
         # Consumers are made by the topology keeper; asking FastStream to make them would need rights that we lack.

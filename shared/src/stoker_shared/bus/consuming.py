@@ -2,17 +2,19 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import structlog
 from faststream.nats import JStream, NatsMessage, PullSub
+from opentelemetry.trace import SpanKind
 from pydantic import TypeAdapter, ValidationError
 
 from stoker_shared.bus.broker import Bus
 from stoker_shared.errors import MessageInvalid
+from stoker_shared.figures import MESSAGE_AGE, MESSAGE_SECONDS, timed
 from stoker_shared.topology import consumer
-from stoker_shared.trace import TRACEPARENT_HEADER, enter_trace
+from stoker_shared.trace import TRACEPARENT_HEADER, enter_trace, span
 
 MessageT = TypeVar("MessageT")
 
@@ -56,8 +58,15 @@ def consume(
         no_reply=True,
     )
     async def receive(raw: NatsMessage) -> None:
-        with structlog.contextvars.bound_contextvars(trace_id=enter_trace(raw.headers.get(TRACEPARENT_HEADER))):
-            metadata = raw.raw_message.metadata
+        trace_id = enter_trace(raw.headers.get(TRACEPARENT_HEADER))
+        metadata = raw.raw_message.metadata
+        now = datetime.now(UTC)  # allowed: time-not-passed-in, a figure of this very machine
+        MESSAGE_AGE.labels(consumer_name).observe((now - metadata.timestamp).total_seconds())
+        with (
+            structlog.contextvars.bound_contextvars(trace_id=trace_id),
+            timed(MESSAGE_SECONDS, consumer_name),
+            span(f"handle {consumer_name}", kind=SpanKind.CONSUMER),
+        ):
             context = MessageContext(
                 subject=raw.raw_message.subject,
                 delivered=metadata.num_delivered,

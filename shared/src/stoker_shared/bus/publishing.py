@@ -11,6 +11,7 @@ from nats.js.errors import APIError
 from nats.js.errors import Error as JetStreamError
 
 from stoker_shared.errors import BrokerUnavailable, MessageInvalid
+from stoker_shared.figures import PUBLISHED
 from stoker_shared.topology import STREAMS
 
 MESSAGE_ID_HEADER = "Nats-Msg-Id"
@@ -58,9 +59,12 @@ class JetStreamPublisher:
                 subject, payload, headers={**(headers or {}), MESSAGE_ID_HEADER: message_id}
             )
         except MaxPayloadError as error:
+            _count(subject, "failed")
             raise MessageInvalid(f"{len(payload)} bytes for {subject} are more than the broker takes.") from error
         except (NatsError, JetStreamError, APIError, TimeoutError, OSError) as error:
+            _count(subject, "failed")
             raise BrokerUnavailable(subject, type(error).__name__) from error
+        _count(subject, "duplicate" if acknowledgement.duplicate else "stored")
         return Acknowledgement(
             stream=acknowledgement.stream, sequence=acknowledgement.seq, is_duplicate=bool(acknowledgement.duplicate)
         )
@@ -88,3 +92,7 @@ class JetStreamPublisher:
         if info.created is None:
             raise BrokerUnavailable(f"stream {stream}", "no creation time in the answer")
         return StreamState(created_at=info.created, last_sequence=info.state.last_seq)
+
+
+def _count(subject: str, outcome: str) -> None:
+    PUBLISHED.labels(subject.partition(".")[0], outcome).inc()

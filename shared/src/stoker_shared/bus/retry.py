@@ -14,6 +14,7 @@ from nats.errors import NotJSMessageError
 from stoker_shared import subjects
 from stoker_shared.bus.publishing import JetStreamPublisher
 from stoker_shared.errors import MessageInvalid, TransientError
+from stoker_shared.figures import MESSAGES
 from stoker_shared.logging import get_logger
 from stoker_shared.topology import CONSUMERS
 
@@ -61,18 +62,22 @@ class RetryMiddleware(BaseMiddleware[Any, Any]):
             # Deliveries that no handler ended: it took the process down, or hung each time.
             await self._dead(msg.raw_message, DeliveriesExhausted(metadata.num_delivered - 1))
         try:
-            return await call_next(msg)
+            result = await call_next(msg)
         except HandlerException:
             raise
         except TransientError as error:
             await self._again_or_dead(msg.raw_message, error)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is kept and logged
             await self._dead(msg.raw_message, error)
+        else:
+            MESSAGES.labels(metadata.consumer, "done").inc()
+            return result
 
     async def _again_or_dead(self, raw: Msg, error: TransientError) -> NoReturn:
         metadata = raw.metadata
         if metadata.num_delivered >= _limit(metadata):
             await self._dead(raw, error)
+        MESSAGES.labels(metadata.consumer, "again").inc()
         delay = retry_delay(metadata.num_delivered, jitter=random.uniform(-1, 1))  # noqa: S311
         logger.warning(
             "handler waits", subject=raw.subject, delivered=metadata.num_delivered, reason=error.detail, delay=delay
@@ -93,6 +98,7 @@ class RetryMiddleware(BaseMiddleware[Any, Any]):
             )
         except TransientError as unavailable:
             raise NackMessage(delay=5) from unavailable
+        MESSAGES.labels(metadata.consumer, "dead").inc()
         raise RejectMessage from error
 
 

@@ -7,14 +7,16 @@ import structlog
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.errors import NoRespondersError
+from opentelemetry.trace import SpanKind
 from pydantic import BaseModel, ValidationError
 
 from stoker_shared.bus.broker import Bus
 from stoker_shared.errors import RemoteRefusal, RequestInvalid, ServiceUnavailable, StokerError, TransientError
+from stoker_shared.figures import ANSWER_SECONDS, ANSWERS, timed
 from stoker_shared.logging import get_logger
 from stoker_shared.messages import Message
 from stoker_shared.rpc.contract import RequestT, ResponseT, Rpc
-from stoker_shared.trace import TRACEPARENT_HEADER, enter_trace, traceparent
+from stoker_shared.trace import TRACEPARENT_HEADER, enter_trace, span, traceparent
 
 logger = get_logger(__name__)
 
@@ -79,8 +81,13 @@ def answer(bus: Bus, rpc: Rpc[RequestT, ResponseT], handler: Callable[[RequestT]
 
     async def respond(message: Msg) -> None:
         traced = enter_trace((message.headers or {}).get(TRACEPARENT_HEADER))
-        with structlog.contextvars.bound_contextvars(trace_id=traced):
+        with (
+            structlog.contextvars.bound_contextvars(trace_id=traced),
+            timed(ANSWER_SECONDS, rpc.subject),
+            span(rpc.subject, kind=SpanKind.SERVER),
+        ):
             reply = await _reply(rpc, message.data, handler)
+            ANSWERS.labels(rpc.subject, "answered" if reply.fault is None else reply.fault.code).inc()
             await message.respond(reply.model_dump_json().encode())
 
     bus.respond_to(rpc.subject, queue=rpc.service, respond=respond)

@@ -16,6 +16,7 @@ from stoker_shared.commands import Command
 from stoker_shared.database.engine import Database
 from stoker_shared.errors import TransientError
 from stoker_shared.events import Event
+from stoker_shared.figures import OUTBOX_WAITING
 from stoker_shared.logging import get_logger
 from stoker_shared.outbox.repository import ClaimedMessage, OutboxRepository, Watermark
 
@@ -142,6 +143,10 @@ class Relay:
             await self._rows.mark_published(session, token=token, published=published, now=self._clock.now())
             await self._rows.release(session, token=token)
 
+    async def _count_waiting(self) -> None:
+        async with self._database.transaction() as session:
+            OUTBOX_WAITING.set(await self._rows.count_waiting(session))
+
     async def check_broker(self) -> int:
         """Compare each stream with how far it had come; queue lost messages again. Returns how many."""
         refed = 0
@@ -219,6 +224,7 @@ class Relay:
     async def _housekeeping(self) -> None:
         now = self._clock.now()
         if self._has_returned or now - self._checked_at >= self._settings.broker_check:
+            await self._count_waiting()
             await self.check_broker()
             self._checked_at = now
         if self._has_returned:

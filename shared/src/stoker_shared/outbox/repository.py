@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from stoker_shared.commands import Command
 from stoker_shared.events import Event
 from stoker_shared.outbox.tables import OutboxMessage
-from stoker_shared.trace import TRACEPARENT_HEADER, traceparent
+from stoker_shared.trace import TRACEPARENT_HEADER, traceparent, traceparent_for
 
 # Claims of several relays are taken and settled one after the other: SKIP LOCKED alone would let one relay take
 # message 2 of a job while another still holds message 1 in an uncommitted claim or release.
@@ -41,6 +41,7 @@ WHERE id = :id AND claim_token = :token
 _RELEASE = text(
     "UPDATE outbox SET claim_token = NULL, claimed_until = NULL WHERE claim_token = :token AND published_at IS NULL"
 )
+_COUNT_WAITING = text("SELECT count(*) FROM outbox WHERE published_at IS NULL")
 _SWEEP = text("DELETE FROM outbox WHERE published_at < :before")
 _SWEEP_PROCESSED = text("DELETE FROM processed WHERE processed_at < :before")
 _REFEED = text("""
@@ -109,8 +110,14 @@ def cloud_event_headers(message: Event | Command) -> dict[str, str]:
         "ce-subject": message.job_id if isinstance(message, Command) else message.aggregate_id,
         "ce-time": message.occurred_at.isoformat(),
         "content-type": "application/json",
-        TRACEPARENT_HEADER: traceparent(),
+        TRACEPARENT_HEADER: _traceparent_of(message),
     }
+
+
+def _traceparent_of(message: Event | Command) -> str:
+    # All that is told of a job belongs to the job's trace, whoever tells it and in whatever trace he is.
+    job_id = getattr(message, "job_id", None)
+    return traceparent() if job_id is None else traceparent_for(job_id)
 
 
 class OutboxRepository:
@@ -132,6 +139,10 @@ class OutboxRepository:
             payload=row.payload,
             headers=row.headers,
         )
+
+    async def count_waiting(self, session: AsyncSession) -> int:
+        """How many messages are not sent yet."""
+        return int((await session.execute(_COUNT_WAITING)).scalar_one())
 
     async def claim(
         self, session: AsyncSession, *, now: datetime, lease: timedelta, limit: int

@@ -6,29 +6,44 @@ from contextlib import AbstractAsyncContextManager
 
 import uvicorn
 from fastapi import FastAPI
+from pydantic import SecretStr
 
 from stoker_shared.web.client_socket import LendingProtocol
 from stoker_shared.web.health import ReadinessCheck, health_router
 from stoker_shared.web.problems import Problem, install_problem_handlers
+from stoker_shared.web.prometheus import prometheus_router
 from stoker_shared.web.tracing import TraceMiddleware
+
+_VERSION = "0.1.0"
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None] | AsyncIterator[None]]
 
 
 def create_application(
-    *, title: str, description: str, lifespan: Lifespan, checks: Mapping[str, ReadinessCheck], version: str = "0.1.0"
+    *,
+    title: str,
+    description: str,
+    lifespan: Lifespan,
+    checks: Mapping[str, ReadinessCheck],
+    prometheus_token: SecretStr | None = None,
+    begins_traces: bool = True,
 ) -> FastAPI:
-    """A FastAPI application with problem details, trace ids and health routes."""
+    """A FastAPI application with problem details, trace ids, health routes, and figures for whoever has the token.
+
+    `begins_traces`: False where requests come all the time, as reports of pods do.
+    """
     application = FastAPI(
         title=title,
         description=description,
-        version=version,
+        version=_VERSION,
         lifespan=lifespan,  # type: ignore[arg-type]
         responses={"default": {"model": Problem, "description": "What is wrong, and what to do"}},
     )
     install_problem_handlers(application)
-    application.add_middleware(TraceMiddleware)
+    application.add_middleware(TraceMiddleware, begins_traces=begins_traces)
     application.include_router(health_router(checks))
+    if prometheus_token is not None:
+        application.include_router(prometheus_router(prometheus_token))
     return application
 
 

@@ -4,29 +4,21 @@ import asyncio
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from stoker_api.errors import TooManyStreams
-
-
-@dataclass(frozen=True, slots=True)
-class Telemetry:
-    """One thing that a machine reported, as the text of a Server-Sent Event."""
-
-    name: str
-    data: str
 
 
 class Feed:
     """What one stream has yet to send. Telemetry is bounded: the oldest is dropped and counted."""
 
     def __init__(self, queue_size: int) -> None:
-        self._telemetry: deque[Telemetry] = deque(maxlen=queue_size)
+        self._telemetry: deque[bytes] = deque(maxlen=queue_size)
         self._dropped = 0
+        self._is_woken = False
         self._awake = asyncio.Event()
 
-    def push(self, item: Telemetry) -> None:
-        """Queue telemetry."""
+    def push(self, item: bytes) -> None:
+        """Queue telemetry, as it goes over the wire."""
         if len(self._telemetry) == self._telemetry.maxlen:
             self._dropped += 1
         self._telemetry.append(item)
@@ -34,23 +26,29 @@ class Feed:
 
     def wake(self) -> None:
         """There may be a new job event."""
+        self._is_woken = True
         self._awake.set()
 
-    def take(self) -> tuple[int, list[Telemetry]]:
+    def take(self) -> tuple[int, list[bytes]]:
         """How many were dropped since the last call, and what is queued."""
         taken = (self._dropped, list(self._telemetry))
         self._dropped = 0
         self._telemetry.clear()
         return taken
 
-    async def wait(self, seconds: float) -> None:
-        """Until something happens, or for that long."""
+    async def wait(self, until: float) -> bool:
+        """Until something happens, or until that time of the loop. Returns whether job events may have come.
+
+        Telemetry alone is no reason to ask the database: it comes with every step, to every stream of the job.
+        """
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout_at(until):
                 await self._awake.wait()
         except TimeoutError:
-            return
+            return True
         self._awake.clear()
+        was_woken, self._is_woken = self._is_woken, False
+        return was_woken
 
 
 class LiveHub:
@@ -61,11 +59,17 @@ class LiveHub:
         self._max_feeds = max_feeds
         self._feeds: dict[str, set[Feed]] = {}
         self._count = 0
+        self._announced = 0
 
     @property
     def feed_count(self) -> int:
         """How many streams are open."""
         return self._count
+
+    @property
+    def announced(self) -> int:
+        """Rises with everything that is announced: what was read before this number rose may be out of date."""
+        return self._announced
 
     def require_room(self) -> None:
         """Refuse before a stream begins.
@@ -95,18 +99,20 @@ class LiveHub:
             if not followers:
                 del self._feeds[job_id]
 
-    def push(self, job_id: str, item: Telemetry) -> None:
+    def push(self, job_id: str, item: bytes) -> None:
         """Tell everybody who follows this job."""
         for feed in self._feeds.get(job_id, ()):
             feed.push(item)
 
     def wake(self, job_id: str) -> None:
         """This job has a new event."""
+        self._announced += 1
         for feed in self._feeds.get(job_id, ()):
             feed.wake()
 
     def wake_all(self) -> None:
         """Announcements may have been missed."""
+        self._announced += 1
         for followers in self._feeds.values():
             for feed in followers:
                 feed.wake()

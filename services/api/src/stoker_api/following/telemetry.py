@@ -9,7 +9,8 @@ from collections.abc import Callable
 from nats.aio.msg import Msg
 from pydantic import ValidationError
 
-from stoker_api.following.hub import LiveHub, Telemetry
+from stoker_api.following import wire
+from stoker_api.following.hub import LiveHub
 from stoker_api.following.schemas import progress_update
 from stoker_shared import subjects
 from stoker_shared.bus import Bus
@@ -19,19 +20,19 @@ from stoker_shared.rpc.metrics import Heartbeat, LogBatch, MetricsBatch
 logger = get_logger(__name__)
 
 
-def _metrics(payload: bytes) -> Telemetry:
-    return Telemetry("metrics", MetricsBatch.model_validate_json(payload).model_dump_json())
+def _metrics(payload: bytes) -> bytes:
+    return wire.telemetry("metrics", MetricsBatch.model_validate_json(payload).model_dump_json())
 
 
-def _log(payload: bytes) -> Telemetry:
-    return Telemetry("log", LogBatch.model_validate_json(payload).model_dump_json())
+def _log(payload: bytes) -> bytes:
+    return wire.telemetry("log", LogBatch.model_validate_json(payload).model_dump_json())
 
 
-def _progress(payload: bytes) -> Telemetry:
-    return Telemetry("progress", progress_update(Heartbeat.model_validate_json(payload)).model_dump_json())
+def _progress(payload: bytes) -> bytes:
+    return wire.telemetry("progress", progress_update(Heartbeat.model_validate_json(payload)).model_dump_json())
 
 
-KINDS: dict[str, Callable[[bytes], Telemetry]] = {"metrics": _metrics, "logs": _log, "heartbeat": _progress}
+KINDS: dict[str, Callable[[bytes], bytes]] = {"metrics": _metrics, "logs": _log, "heartbeat": _progress}
 """What a subject's last word makes of its payload."""
 
 

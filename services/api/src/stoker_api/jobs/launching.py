@@ -28,6 +28,7 @@ from stoker_shared.job_state import JobStatus
 from stoker_shared.outbox import FirstMessage, Relay
 from stoker_shared.recipe import DataFormat
 from stoker_shared.tokens import hashes_equal
+from stoker_shared.trace import current_trace_id, job_traceparent, record_span
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,7 @@ class LaunchService:
             PlanHashDiffers, PlanBlocked, PlanStale, IdempotencyKeyReused: see each.
             ServiceUnavailable: the plan is old enough to be looked at again, and that is not possible now.
         """
+        asked_at = self._clock.now()
         async with self._database.transaction() as session:
             candidate = await self._candidate(
                 session, key_sha256=key_sha256, plan_id=plan_id, idempotency_key=idempotency_key
@@ -99,6 +101,8 @@ class LaunchService:
         if not self._is_fresh(candidate):
             launched = await self._look_and_store(candidate, wanted)
         if launched.command is not None:
+            parent, attributes = job_traceparent(launched.job.job_id), {"stoker.request_trace": current_trace_id()}
+            record_span("launch", parent=parent, started_at=asked_at, ended_at=self._clock.now(), attributes=attributes)
             self._relay.send_first(launched.command)
         return launched
 

@@ -10,6 +10,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col, select
 
+from stoker_api.jobs.spans import Moment
 from stoker_api.jobs.tables import JobEventRow, JobViewRow
 from stoker_shared.events import AnyJobEvent, CostSettled, JobEvent, ProvisioningStarted
 from stoker_shared.job_state import TERMINAL, JobStatus
@@ -148,6 +149,16 @@ class JobRepository:
             .returning(col(JobEventRow.sequence))
         )
         return (await session.execute(statement)).first() is not None
+
+    async def moments(self, session: AsyncSession, event: JobEvent) -> list[Moment]:
+        """The statuses of the job before an event, oldest first."""
+        statement = (
+            select(col(JobEventRow.payload))
+            .where(col(JobEventRow.job_id) == event.job_id, col(JobEventRow.sequence) < event.sequence)
+            .order_by(col(JobEventRow.sequence))
+        )
+        payloads = (await session.execute(statement)).scalars()
+        return [Moment(JobStatus(told["status"]), datetime.fromisoformat(told["occurred_at"])) for told in payloads]
 
     async def apply(self, session: AsyncSession, event: AnyJobEvent) -> None:
         """Bring the view to the state after this event, unless it knows a later one; make it if there is none."""

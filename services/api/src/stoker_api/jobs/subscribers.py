@@ -1,10 +1,12 @@
 """The deployer's events become the job view."""
 
 from stoker_api.jobs.repository import JobRepository
+from stoker_api.jobs.spans import record_life
 from stoker_shared.bus import Bus, MessageContext, consume
 from stoker_shared.clock import Clock
 from stoker_shared.database import Database
 from stoker_shared.events import AnyJobEvent
+from stoker_shared.trace import spans_are_sent
 
 
 class JobReadModel:
@@ -26,3 +28,5 @@ class JobReadModel:
             await self._rows.apply(session, event)
             if is_new:
                 await self._rows.notify(session, event.job_id)
+            moments = await self._rows.moments(session, event) if is_new and spans_are_sent() else []
+        record_life(event, moments)

@@ -11,6 +11,7 @@ from stoker_shared.clock import Clock
 from stoker_shared.commands import LaunchJob
 from stoker_shared.rpc import dataset_gateway, metrics
 from stoker_shared.tokens import mint_token, token_hash
+from stoker_shared.trace import job_traceparent, span
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +63,10 @@ class Admitter:
             job_id=launch.job_id, attempt=attempt, owner=launch.owner, job_token_sha256=sha256, expires_at=expires_at
         )
         # Both are awaited to their end: a call that is left alone could still admit after a revoke.
-        minted, admitted = await asyncio.gather(
-            self._rpc.ask(dataset_gateway.MINT, mint), self._rpc.ask(metrics.ADMIT, admit), return_exceptions=True
-        )
+        with span("admit attempt", parent=job_traceparent(launch.job_id), attributes={"stoker.attempt": attempt}):
+            minted, admitted = await asyncio.gather(
+                self._rpc.ask(dataset_gateway.MINT, mint), self._rpc.ask(metrics.ADMIT, admit), return_exceptions=True
+            )
         if isinstance(minted, BaseException):
             raise minted
         if isinstance(admitted, BaseException):

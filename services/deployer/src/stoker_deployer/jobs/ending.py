@@ -22,6 +22,7 @@ from stoker_shared.bus import RpcClient
 from stoker_shared.errors import ProviderError, RemoteRefusal, ServiceUnavailable
 from stoker_shared.logging import get_logger
 from stoker_shared.rpc import dataset_gateway, metrics
+from stoker_shared.trace import job_traceparent, span
 
 logger = get_logger(__name__)
 
@@ -43,7 +44,8 @@ class Closer:
             logger.warning("machine is not gone yet", machine=attempt.machine_name, handle=attempt.handle, calls=calls)
         try:
             provider = await self._accounts.of_attempt(attempt)
-            await provider.terminate(attempt.handle or attempt.machine_name)
+            with span("end machine", parent=job_traceparent(view.job.job_id), attributes={"stoker.calls": calls}):
+                await provider.terminate(attempt.handle or attempt.machine_name)
         except ProviderError as error:
             return Wait(
                 max(step.after, view.policy.terminate_retry),

@@ -31,6 +31,7 @@ from stoker_shared.errors import (
 )
 from stoker_shared.job_state import EndReason
 from stoker_shared.logging import get_logger
+from stoker_shared.trace import Attributes, job_traceparent, span
 
 logger = get_logger(__name__)
 
@@ -123,7 +124,8 @@ class Launcher:
     async def _ask(self, provider: Provider, order: MachineOrder, *, view: View, claim: Claim) -> Change:
         claim.ensure(now=self._clock.now(), needs=provider.launch_timeout)
         try:
-            return RecordMachine(await provider.launch(order))
+            with span("order machine", parent=job_traceparent(view.job.job_id), attributes=_told_of(view.attempt)):
+                return RecordMachine(await provider.launch(order))
         except RateLimited as error:
             return Wait(error.retry_after or view.policy.failed_check_max, error.detail, has_failed=True)
         except ProviderError as error:
@@ -166,6 +168,15 @@ def _batch_of(attempt: Attempt) -> DeviceBatch | None:
     if attempt.per_device is None or attempt.accumulation is None:
         return None
     return DeviceBatch(attempt.per_device, attempt.accumulation)
+
+
+def _told_of(attempt: Attempt) -> Attributes:
+    return {
+        "stoker.attempt": attempt.number,
+        "stoker.provider": attempt.provider,
+        "stoker.gpu_type": attempt.gpu_type,
+        "stoker.gpu_count": attempt.gpu_count,
+    }
 
 
 def _refused_by(error: UserError) -> EndReason:

@@ -16,7 +16,7 @@ from stoker_shared.database import Database
 from stoker_shared.errors import TransientError
 from stoker_shared.logging import get_logger
 from stoker_shared.tasks import end_tasks
-from stoker_shared.trace import current_trace_id, enter_trace
+from stoker_shared.trace import enter_background, enter_trace, silent_job_traceparent
 
 logger = get_logger(__name__)
 
@@ -145,7 +145,7 @@ class Pipeline:
         task.add_done_callback(lambda _: self._end_round(claims, task))
 
     async def _run_round(self, claims: list[Claim]) -> None:
-        enter_trace(None)
+        enter_background()
         try:
             rest = await self._look_at_all(claims)
         except TransientError as error:
@@ -171,8 +171,8 @@ class Pipeline:
             return
 
     async def _work(self, claim: Claim) -> None:
-        # A job that was just taken goes on in the trace of its launch command.
-        trace_id = current_trace_id() if claim.fresh else enter_trace(None)
+        # It is looked at every few seconds: only what it does is told as spans, where it does it.
+        trace_id = enter_trace(silent_job_traceparent(claim.job_id))
         with structlog.contextvars.bound_contextvars(trace_id=trace_id):
             await self._reconcile_logged(claim)
 

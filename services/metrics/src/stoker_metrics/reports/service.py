@@ -16,7 +16,7 @@ from stoker_shared import subjects
 from stoker_shared.bus import JetStreamPublisher
 from stoker_shared.clock import Clock
 from stoker_shared.errors import TransientError
-from stoker_shared.trace import TRACEPARENT_HEADER, traceparent
+from stoker_shared.trace import TRACEPARENT_HEADER, silent_job_traceparent
 from stoker_shared.web import bearer_token
 
 # Below the broker's 1 MB, with room for headers.
@@ -85,7 +85,7 @@ class Intake:
             subjects.telemetry(job_id, kind.name),
             payload,
             message_id=message_id(kind, job_id=job_id, report=report),
-            headers={TRACEPARENT_HEADER: traceparent()},
+            headers={TRACEPARENT_HEADER: silent_job_traceparent(job_id)},
         )
 
     @asynccontextmanager

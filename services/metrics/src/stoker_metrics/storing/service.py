@@ -12,6 +12,7 @@ from stoker_metrics.storing.loss import LossRules
 from stoker_metrics.storing.progress import Fact, PhaseEntered, Progress, advance
 from stoker_metrics.storing.repository import StoringRepository
 from stoker_metrics.storing.schemas import AttemptKey, Received
+from stoker_metrics.storing.spans import record_progress
 from stoker_shared.clock import Clock
 from stoker_shared.database import Database
 from stoker_shared.events import LossTroubled, PodEvent, PodExited, PodPhaseChanged
@@ -43,7 +44,10 @@ class Store:
                 if received.key not in known:
                     raise AttemptUnknown(*received.key)
             await self._store_items(session, batch)
-            return await self._move(session, batch, known)
+            moved, told = await self._move(session, batch, known)
+        for key in known:
+            record_progress(key, before=known[key], after=moved[key])
+        return told
 
     async def _store_items(self, session: AsyncSession, batch: Sequence[Received]) -> None:
         messages = [received.message for received in batch]
@@ -53,7 +57,7 @@ class Store:
 
     async def _move(
         self, session: AsyncSession, batch: Sequence[Received], known: Mapping[AttemptKey, Progress]
-    ) -> int:
+    ) -> tuple[Mapping[AttemptKey, Progress], int]:
         moved = dict(known)
         facts: list[tuple[AttemptKey, Fact]] = []
         for received in sorted(batch, key=_order):
@@ -63,7 +67,7 @@ class Store:
         # In order of the job, as all locks here.
         for key, fact in sorted(facts, key=lambda item: item[0]):
             await enqueue(session, await self._event(session, key, fact))
-        return len(facts)
+        return moved, len(facts)
 
     async def _event(self, session: AsyncSession, key: AttemptKey, fact: Fact) -> PodEvent:
         job_id, attempt = key

@@ -1,0 +1,1 @@
+"""Parts of bench-live: the clients, and the rival."""
