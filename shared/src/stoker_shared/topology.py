@@ -17,6 +17,8 @@ class StreamSpec:
     discard: Literal["old", "new"]
     # Longer than any outbox stays unpublished in normal life; consumers are idempotent beyond it.
     duplicate_window: timedelta = timedelta(minutes=15)
+    # Several messages may be published as one batch that is stored whole or not at all (bus/grouping.py).
+    allow_atomic: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,7 @@ STREAMS: tuple[StreamSpec, ...] = (
     # A full command queue refuses new commands instead of forgetting old ones.
     StreamSpec("COMMANDS", ("cmd.>",), "workqueue", timedelta(days=14), _GIB, "new"),
     StreamSpec("EVENTS", ("evt.>",), "limits", timedelta(days=30), 4 * _GIB, "old"),
-    StreamSpec("TELEMETRY", ("tel.>",), "limits", timedelta(hours=12), 4 * _GIB, "old"),
+    StreamSpec("TELEMETRY", ("tel.>",), "limits", timedelta(hours=12), 4 * _GIB, "old", allow_atomic=True),
     StreamSpec("DEAD", ("dead.>",), "limits", timedelta(days=90), _GIB, "old"),
 )
 

@@ -17,6 +17,7 @@ from nats.errors import Error as NatsError
 from nats.js.errors import NotFoundError
 from pydantic import BaseModel, ConfigDict
 
+from stoker_shared.bus.grouping import GroupingPublisher
 from stoker_shared.bus.publishing import JetStreamPublisher
 from stoker_shared.bus.responding import Respond, Responders
 from stoker_shared.bus.retry import retry_middleware
@@ -46,6 +47,7 @@ class Bus:
     def __init__(self, settings: BusSettings) -> None:
         self.settings = settings
         self.publisher = JetStreamPublisher(self._client)
+        self.grouping_publisher = GroupingPublisher(self._client, self.publisher)
         self.consumers: list[str] = []
         self._responders = Responders()
         self._on_reconnect: list[Callable[[], None]] = []

@@ -124,6 +124,7 @@ def _stream_config(spec: StreamSpec) -> StreamConfig:
         discard=DiscardPolicy.NEW if spec.discard == "new" else DiscardPolicy.OLD,
         duplicate_window=spec.duplicate_window.total_seconds(),
         storage=StorageType.FILE,
+        allow_atomic=spec.allow_atomic,
     )
 
 
