@@ -8,7 +8,6 @@ the benchmark fails if that is not what it acknowledged. Ours answers when the b
 """
 
 import argparse
-import asyncio
 import sys
 import tempfile
 import time
@@ -62,7 +61,9 @@ def main() -> int:
             lost += _measure(name, Path(folder) / name, options, measured)
     batch = RATIO_AT_BATCH if RATIO_AT_BATCH in options.batches else options.batches[0]
     us = measured.best(US, batch)
-    rival, rival_name = max(((measured.best(name, batch), name) for name in options.only if name != US), default=(0, ""))
+    rival, rival_name = max(
+        ((measured.best(name, batch), name) for name in options.only if name != US), default=(0, "")
+    )
     if lost:
         print(f"{lost} points were acknowledged and are not there")
     if us and rival:

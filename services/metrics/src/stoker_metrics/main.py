@@ -54,8 +54,13 @@ def build(settings: MetricsSettings, *, clock: Clock | None = None) -> FastAPI:
         lifespan=_lifespan(bus, database, relay),
         checks={"postgres": database.is_ready, "nats": bus.is_ready},
     )
-    limits = IntakeLimits(settings.max_body_bytes, settings.max_items_per_batch, settings.max_reports_in_flight)
-    intake = Intake(bus.publisher, tokens=tokens, hearing=hearing, clock=clock, limits=limits)
+    limits = IntakeLimits(
+        settings.max_body_bytes,
+        settings.max_items_per_batch,
+        settings.max_reports_in_flight,
+        settings.broker_slow_after,
+    )
+    intake = Intake(bus.grouping_publisher, tokens=tokens, hearing=hearing, clock=clock, limits=limits)
     application.include_router(router(intake))
     return application
 

@@ -24,6 +24,9 @@ class MetricsSettings(ServiceSettings):
     max_body_bytes: int = Field(default=512 * 1024, ge=1024, le=LARGEST_BODY_BYTES)
     max_items_per_batch: int = Field(default=1000, ge=1, le=10_000)
     max_reports_in_flight: int = Field(default=256, ge=1, description="Beyond it a pod is told 429")
+    broker_slow_after: Duration = Field(
+        default=timedelta(seconds=2), description="A report not acknowledged for longer: others are told 429"
+    )
     token_fresh_for: Duration = Field(
         default=timedelta(seconds=2),
         description="How long a token is believed without asking the database; bounds a revoke on another replica",

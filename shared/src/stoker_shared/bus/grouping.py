@@ -8,6 +8,7 @@ import asyncio
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from uuid import uuid4
 
 from nats.aio.client import Client
@@ -40,6 +41,7 @@ class GroupingPublisher:
         self._single = single
         self._timeout = timeout
         self._waiting: list[_Waiting] = []
+        self._unacknowledged: dict[asyncio.Future[None], float] = {}
         self._senders: set[asyncio.Task[None]] = set()
 
     async def publish(
@@ -52,12 +54,20 @@ class GroupingPublisher:
             MessageInvalid: larger than the broker takes; no retry can mend it.
         """
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._unacknowledged[done] = asyncio.get_running_loop().time()
+        done.add_done_callback(self._unacknowledged.pop)
         self._waiting.append(_Waiting(subject, payload, {**(headers or {}), MESSAGE_ID_HEADER: message_id}, done))
         if len(self._senders) < GROUPS_IN_FLIGHT:
             sender = asyncio.create_task(self._send_waiting(), name="group of messages")
             self._senders.add(sender)
             sender.add_done_callback(self._senders.discard)
         await done
+
+    @property
+    def longest_wait(self) -> timedelta:
+        """How long the oldest message that is not acknowledged waits."""
+        oldest = next(iter(self._unacknowledged.values()), None)
+        return timedelta(0) if oldest is None else timedelta(seconds=asyncio.get_running_loop().time() - oldest)
 
     async def _send_waiting(self) -> None:
         while group := self._next_group():
