@@ -12,13 +12,13 @@ from stoker_metrics.attempts.tokens import JobTokens
 from stoker_metrics.errors import BodyTooLarge, BrokerSlow, JobTokenRefused, TooManyReports
 from stoker_metrics.reports.preparing import Prepared, prepare
 from stoker_metrics.reports.reading import read_body
-from stoker_metrics.reports.schemas import Taken
 from stoker_metrics.reports.telemetry import Kind
 from stoker_shared import subjects
 from stoker_shared.bus import GroupingPublisher
 from stoker_shared.clock import Clock
 from stoker_shared.errors import TransientError
 from stoker_shared.logging import get_logger
+from stoker_shared.rpc.metrics import Control
 from stoker_shared.trace import TRACEPARENT_HEADER, traceparent
 from stoker_shared.web import bearer_token
 
@@ -37,6 +37,14 @@ class IntakeLimits:
     items: int
     in_flight: int
     broker_slow_after: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class TakenReport:
+    """`accepted`: points, lines or the one report, those sent before included."""
+
+    accepted: int
+    control: Control
 
 
 class Intake:
@@ -59,7 +67,7 @@ class Intake:
         self._in_flight = 0
         self._clocks_told: set[tuple[str, int]] = set()
 
-    async def take(self, kind: Kind, *, job_id: str, request: Request) -> Taken:
+    async def take(self, kind: Kind, *, job_id: str, request: Request) -> TakenReport:
         """Take a report. It is on the broker's disk when this returns.
 
         Raises:
@@ -78,7 +86,7 @@ class Intake:
                 raise JobTokenRefused
             self._note_clock(facts.job_id, report)
             await self._make_durable(kind, job_id=facts.job_id, report=report)
-            return Taken(accepted=report.count, control=facts.control)
+            return TakenReport(report.count, facts.control)
 
     async def _make_durable(self, kind: Kind, *, job_id: str, report: Prepared) -> None:
         if len(report.payload) > MAX_MESSAGE_BYTES:
