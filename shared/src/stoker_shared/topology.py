@@ -55,12 +55,37 @@ CONSUMERS: tuple[ConsumerSpec, ...] = (
 )
 
 
+JOB_STANDINGS = "JOB_STANDINGS"
+
+
+@dataclass(frozen=True, slots=True)
+class BucketSpec:
+    """One key-value bucket: the broker keeps the last value of each key, and tells each value to all that listen."""
+
+    name: str
+    service: str
+    max_age: timedelta
+    max_bytes: int
+
+
+BUCKETS: tuple[BucketSpec, ...] = (
+    # Replicas of the metrics service tell each other who may report, and what pods are told.
+    BucketSpec(JOB_STANDINGS, "metrics", timedelta(days=14), _GIB // 4),
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Topology:
     """What a broker should hold."""
 
     streams: tuple[StreamSpec, ...] = field(default=STREAMS)
     consumers: tuple[ConsumerSpec, ...] = field(default=CONSUMERS)
+    buckets: tuple[BucketSpec, ...] = field(default=BUCKETS)
+
+    @property
+    def stream_count(self) -> int:
+        """A bucket is a stream, too."""
+        return len(self.streams) + len(self.buckets)
 
 
 TOPOLOGY = Topology()

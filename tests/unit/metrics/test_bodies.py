@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stoker_metrics.reports.preparing import Prepared, prepare
 from stoker_metrics.reports.reading import parse_report
 from stoker_metrics.reports.schemas import MAX_LAST_LINES, MAX_TEXT_CHARACTERS, Report, cut
-from stoker_metrics.reports.preparing import Prepared, prepare
 from stoker_metrics.reports.telemetry import ALERT, EXIT, HEARTBEAT, LOGS, METRICS, Kind
 from stoker_shared.errors import RequestInvalid
 from tests.support.metrics import alert, ending, heartbeat, lines, points

@@ -27,9 +27,8 @@ class MetricsSettings(ServiceSettings):
     broker_slow_after: Duration = Field(
         default=timedelta(seconds=2), description="A report not acknowledged for longer: others are told 429"
     )
-    token_fresh_for: Duration = Field(
-        default=timedelta(seconds=2),
-        description="How long a token is believed without asking the database; bounds a revoke on another replica",
+    token_list_every: Duration = Field(
+        default=timedelta(seconds=30), description="How often all job tokens are read anew from the database"
     )
     token_kept_for: Duration = Field(
         default=timedelta(minutes=10), description="How long it is believed while the database is away"
