@@ -13,7 +13,7 @@ PYTEST := $(BIN)/python -m pytest
 JOBS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-runpod test test-all test-live-runpod lint bench bench-check bench-submit bench-delivery bench-token bench-reconcile bench-pod-start chaos chaos-kill faults-runpod up bundle clean
+.PHONY: help install demo demo-runpod test test-all test-live-runpod lint bench bench-check bench-submit bench-delivery bench-token bench-reconcile bench-pod-start bench-ingest bench-reporter chaos chaos-kill faults-runpod up bundle clean
 
 help: ## list what make can do
 	@echo "Stoker"
@@ -83,6 +83,12 @@ bench-token: $(VENV)/.ready ## download tokens minted and validated per second
 
 bench-reconcile: $(VENV)/.ready ## two deployers that watch 100, 1,000 and 10,000 live jobs
 	$(BIN)/python -m benchmarks.bench_reconcile
+
+bench-ingest: $(VENV)/.ready ## points of pods into the metrics service, against MLflow's server and trackio's
+	$(BIN)/python -m benchmarks.bench_ingest
+
+bench-reporter: $(VENV)/.ready ## what reporting costs a training step, against none and against TRL's own logging
+	$(BIN)/python -m benchmarks.bench_reporter
 
 bench-pod-start: $(VENV)/.ready ## from a pod's container start to its first training step, by stage
 	$(BIN)/python -m benchmarks.bench_pod_start
