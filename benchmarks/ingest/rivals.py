@@ -109,7 +109,9 @@ def running_mlflow(programs: Path, folder: Path) -> Iterator[MLflow]:
             "--workers", str(os.cpu_count() or 1), "--backend-store-uri", uri,
             "--default-artifact-root", str(folder / "artifacts"),
         ]  # fmt: skip
+        # Its job runners would take processor time from it.
         more = {"PATH": f"{programs}:{os.environ['PATH']}", "MLFLOW_DISABLE_TELEMETRY": "true"}
+        more["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
         with _running(command, folder=folder, ready=f"http://127.0.0.1:{port}/health", more=more):
             yield MLflow(port, postgres.url(POSTGRES_SUPERUSER, database="mlflow"))
 
