@@ -18,7 +18,7 @@ SUITE := tests/e2e tests/property tests/integration tests/contract tests/unit
 JOBS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-runpod test test-all test-live-runpod lint bench bench-check bench-submit bench-delivery bench-token bench-reconcile bench-live bench-pod-start chaos chaos-kill faults-runpod up bundle clean
+.PHONY: help install demo demo-runpod test test-all test-live-runpod lint bench bench-check bench-submit bench-delivery bench-token bench-reconcile bench-live bench-ingest bench-reporter bench-chart bench-pod-start chaos chaos-kill faults-runpod up bundle clean
 
 help: ## list what make can do
 	@echo "Stoker"
@@ -91,6 +91,12 @@ bench-reconcile: $(VENV)/.ready ## two deployers that watch 100, 1,000 and 10,00
 
 bench-live: $(VENV)/.ready ## from the post of a step to its arrival on 1, 100 and 1,000 streams
 	$(BIN)/python -m benchmarks.bench_live
+
+bench-ingest: $(VENV)/.ready ## points of pods into the metrics service, against MLflow's server and trackio's
+	$(BIN)/python -m benchmarks.bench_ingest
+
+bench-reporter: $(VENV)/.ready ## what reporting costs a training step, against none and against TRL's own logging
+	$(BIN)/python -m benchmarks.bench_reporter
 
 bench-pod-start: $(VENV)/.ready ## from a pod's container start to its first training step, by stage
 	$(BIN)/python -m benchmarks.bench_pod_start

@@ -1,6 +1,8 @@
 """A small real HTTP server that takes what a pod sends: reports, artifacts; and serves it a dataset."""
 
+import gzip
 import hashlib
+import json
 import re
 import socket
 import threading
@@ -53,6 +55,8 @@ class PodReceiver:
         self.artifacts: dict[str, bytes] = {}
         self.announced: dict[str, str] = {}
         self.requests: list[str] = []
+        self.encodings: list[tuple[int, str | None]] = []
+        self.reads_gzip = True
         self.dataset = b""
         self.control: dict[str, Any] = {"action": "continue", "reason": None, "deadline": None}
         self.rule: Rule = lambda _kind, _body: None
@@ -122,7 +126,12 @@ class PodReceiver:
     async def _report(self, request: Request) -> Response:
         kind = request.path_params["kind"]
         self.requests.append(kind)
-        body = await request.json() if await request.body() else None
+        content = await request.body()
+        encoding = request.headers.get("Content-Encoding")
+        if encoding == "gzip" and not self.reads_gzip:
+            return Response(status_code=415)
+        self.encodings.append((len(content), encoding))
+        body = json.loads(gzip.decompress(content) if encoding == "gzip" else content) if content else None
         if request.headers.get("Authorization") != f"Bearer {TOKEN}":
             return Response(status_code=401)
         answer = self.rule(kind, body) or _refusal(kind, await request.body())

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from stoker_shared.rpc import ALL_RPCS
 from stoker_shared.subjects import inbox_prefix
-from stoker_shared.topology import CONSUMERS, STREAMS
+from stoker_shared.topology import BUCKETS, CONSUMERS, STREAMS
 
 SERVICES = ("api", "deployer", "dataset_gateway", "metrics")
 PRINCIPALS = (*SERVICES, "topology", "operator")
@@ -62,13 +62,15 @@ def _service(name: str) -> Permission:
                 f"$JS.ACK.*.*.{spec.stream}.{spec.name}.>",
                 f"dead.{spec.filter_subject}",
             ]
+    buckets = [f"$KV.{bucket.name}.>" for bucket in BUCKETS if bucket.service == name]
+    publish += buckets
     publish += [rpc.subject for rpc in ALL_RPCS if name in rpc.callers]
     publish += [
         f"$JS.API.STREAM.INFO.{stream.name}" for stream in STREAMS
     ]  # the relay asks whether the broker lost any
     publish += ["$JS.API.INFO", "$JS.API.STREAM.NAMES", "$JS.FC.>"]
     answers = [rpc.subject for rpc in ALL_RPCS if rpc.service == name]
-    subscribe = (f"{inbox_prefix(name)}.>", *answers, *_HEARS.get(name, ()))
+    subscribe = (f"{inbox_prefix(name)}.>", *answers, *buckets, *_HEARS.get(name, ()))
     return Permission(publish=tuple(publish), subscribe=subscribe)
 
 

@@ -33,6 +33,11 @@ def rpc(service: str, verb: str) -> str:
     return _subject(RPC_ROOT, service, verb)
 
 
+def bucket_key(bucket: str, *key: str) -> str:
+    """Where the value of a key of a key-value bucket is told, for example `$KV.JOB_STANDINGS.job-1.2`."""
+    return f"$KV.{_subject(bucket, *key)}"
+
+
 def dead(subject: str) -> str:
     """Where a message goes that nobody could handle."""
     return f"{DEAD_ROOT}.{subject}"

@@ -17,6 +17,8 @@ class StreamSpec:
     discard: Literal["old", "new"]
     # Longer than any outbox stays unpublished in normal life; consumers are idempotent beyond it.
     duplicate_window: timedelta = timedelta(minutes=15)
+    # Several messages may be published as one batch that is stored whole or not at all (bus/grouping.py).
+    allow_atomic: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,7 @@ STREAMS: tuple[StreamSpec, ...] = (
     # A full command queue refuses new commands instead of forgetting old ones.
     StreamSpec("COMMANDS", ("cmd.>",), "workqueue", timedelta(days=14), _GIB, "new"),
     StreamSpec("EVENTS", ("evt.>",), "limits", timedelta(days=30), 4 * _GIB, "old"),
-    StreamSpec("TELEMETRY", ("tel.>",), "limits", timedelta(hours=12), 4 * _GIB, "old"),
+    StreamSpec("TELEMETRY", ("tel.>",), "limits", timedelta(hours=12), 4 * _GIB, "old", allow_atomic=True),
     StreamSpec("DEAD", ("dead.>",), "limits", timedelta(days=90), _GIB, "old"),
 )
 
@@ -53,12 +55,37 @@ CONSUMERS: tuple[ConsumerSpec, ...] = (
 )
 
 
+JOB_STANDINGS = "JOB_STANDINGS"
+
+
+@dataclass(frozen=True, slots=True)
+class BucketSpec:
+    """One key-value bucket: the broker keeps the last value of each key, and tells each value to all that listen."""
+
+    name: str
+    service: str
+    max_age: timedelta
+    max_bytes: int
+
+
+BUCKETS: tuple[BucketSpec, ...] = (
+    # Replicas of the metrics service tell each other who may report, and what pods are told.
+    BucketSpec(JOB_STANDINGS, "metrics", timedelta(days=14), _GIB // 4),
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Topology:
     """What a broker should hold."""
 
     streams: tuple[StreamSpec, ...] = field(default=STREAMS)
     consumers: tuple[ConsumerSpec, ...] = field(default=CONSUMERS)
+    buckets: tuple[BucketSpec, ...] = field(default=BUCKETS)
+
+    @property
+    def stream_count(self) -> int:
+        """A bucket is a stream, too."""
+        return len(self.streams) + len(self.buckets)
 
 
 TOPOLOGY = Topology()

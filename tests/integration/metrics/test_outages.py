@@ -238,12 +238,12 @@ def test_without_its_settings_it_ends_and_names_them(tmp_path: Path) -> None:
     clean = {name: value for name, value in os.environ.items() if not name.startswith("STOKER_")}
     ended = subprocess.run(
         [sys.executable, "-m", "stoker_metrics", "serve"],
-        env=clean | {"STOKER_METRICS_TOKEN_FRESH_FOR": "-1"},
+        env=clean | {"STOKER_METRICS_TOKEN_LIST_EVERY": "-1"},
         capture_output=True,
         text=True,
         check=False,
     )
     assert ended.returncode == 2
     assert "STOKER_METRICS_DATABASE_URL" in ended.stderr
-    assert "STOKER_METRICS_TOKEN_FRESH_FOR" in ended.stderr
+    assert "STOKER_METRICS_TOKEN_LIST_EVERY" in ended.stderr
     assert "Traceback" not in ended.stderr

@@ -149,16 +149,6 @@ async def test_a_field_that_is_wrong_is_named_without_its_value(world: World, to
         assert [fault["field"] for fault in answer.json()["errors"]] == ["body"]
 
 
-async def test_the_answer_carries_what_the_attempts_row_orders(world: World, token: str) -> None:
-    await world.rows(
-        "UPDATE attempt_reports SET control_action = 'stop', control_reason = 'budget', control_deadline = $1",
-        world.clock.now(),
-    )
-    control = (await world.post("heartbeat", heartbeat(1), token)).json()["control"]
-    assert (control["action"], control["reason"]) == ("stop", "budget")
-    assert control["deadline"] is not None
-
-
 async def test_more_reports_at_once_than_the_limit_are_429(
     metrics_variables: dict[str, str], clean_bus: RunningNats
 ) -> None:

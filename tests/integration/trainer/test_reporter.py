@@ -1,8 +1,11 @@
 """Reporting over real HTTP: nothing lost while the service is away, nothing doubled, each answer understood."""
 
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -154,3 +157,112 @@ def test_the_exit_report_is_sent_even_when_logs_are_never_taken(make: Maker, rec
     reporter.line("stdout", "lost")
     assert not reporter.finish(EXIT, limit=timedelta(seconds=2))
     assert len(receiver.taken["exit"]) == 1
+
+
+def test_large_bodies_go_packed_and_say_when_they_are_sent(make: Maker, receiver: PodReceiver) -> None:
+    reporter = make()
+    for number in range(200):
+        reporter.line("stdout", f"the same words again, number {number}")
+    assert reporter.finish(EXIT, limit=SOON)
+    sizes = {encoding: size for size, encoding in receiver.encodings}
+    assert set(sizes) == {"gzip", None}, "the small exit report goes plain"
+    assert sum(len(line["text"]) for line in receiver.records("logs", "lines")) > 3 * sizes["gzip"]
+    assert all(body["sent_at"] for bodies in receiver.taken.values() for body in bodies)
+
+
+def test_a_service_that_does_not_read_gzip_gets_it_plain(make: Maker, receiver: PodReceiver) -> None:
+    receiver.reads_gzip = False
+    reporter = make()
+    for number in range(200):
+        reporter.line("stdout", f"the same words again, number {number}")
+    assert reporter.finish(EXIT, limit=SOON)
+    assert sequences(receiver, "logs", "lines") == list(range(1, 201))
+
+
+def test_an_hour_without_the_service_loses_nothing(receiver: PodReceiver, tmp_path: Path) -> None:
+    hours = Hours()
+    reporter = Reporter(
+        ReporterSettings(
+            metrics_url=f"{receiver.url}/v1/jobs/job-1/metrics",
+            alerts_url=f"{receiver.url}/v1/jobs/job-1/alerts",
+            attempt=3,
+            spool_folder=tmp_path / "spool",
+            report_every=timedelta(milliseconds=5),
+        ),
+        delivery=Delivery(token=TOKEN),
+        masker=Masker([TOKEN]),
+        clock=hours.clock,
+    )
+    receiver.stop()
+    reporter.start()
+    for minute in range(1, 61):
+        reporter.metrics(step=minute, values={"loss": float(minute)})
+        reporter.line("stdout", f"minute {minute}")
+        hours.passed += 60
+        time.sleep(0.01)  # the thread gets a turn: it tries, waits longer and longer, and keeps what it has
+    receiver.start()
+    assert reporter.finish(EXIT, limit=timedelta(minutes=5))
+    assert sequences(receiver, "metrics", "points") == list(range(1, 61))
+    told = [line["text"] for line in receiver.records("logs", "lines") if line["text"].startswith("minute")]
+    assert told == [f"minute {minute}" for minute in range(1, 61)]
+
+
+class Hours:
+    """A clock that runs, and jumps by what is added."""
+
+    def __init__(self) -> None:
+        self.passed = 0.0
+
+    def clock(self) -> float:
+        return time.monotonic() + self.passed
+
+
+KILLED = """
+import sys, time
+from datetime import timedelta
+from pathlib import Path
+from stoker_trainer.delivery import Delivery
+from stoker_trainer.masking import Masker
+from stoker_trainer.reporter import Reporter, ReporterSettings
+url, token, spool, first = sys.argv[1:]
+settings = ReporterSettings(
+    metrics_url=f"{url}/v1/jobs/job-1/metrics", alerts_url=f"{url}/v1/jobs/job-1/alerts", attempt=3,
+    spool_folder=Path(spool), report_every=timedelta(milliseconds=5), heartbeat_every=timedelta(hours=1),
+)
+reporter = Reporter(settings, delivery=Delivery(token=token), masker=Masker([token]), echo=lambda line: None)
+reporter.start()
+step = int(first)
+while True:
+    reporter.metrics(step=step, values={"step_again": float(step)})
+    step += 1
+    time.sleep(0.001)
+"""
+
+
+def has_more(receiver: PodReceiver, *, than: int) -> bool:
+    return len(set(sequences(receiver, "metrics", "points"))) > than
+
+
+def test_killed_again_and_again_it_tells_each_record_once_in_order(
+    make: Maker, receiver: PodReceiver, tmp_path: Path
+) -> None:
+    taken_before = 0
+    for life in range(3):
+        process = subprocess.Popen(
+            [sys.executable, "-c", KILLED, receiver.url, TOKEN, str(tmp_path / "spool"), str(life * 1_000_000)]
+        )
+        wait_until(partial(has_more, receiver, than=taken_before + 20))
+        process.kill()
+        process.wait()
+        taken_before = len(set(sequences(receiver, "metrics", "points")))
+    assert make().finish(EXIT, limit=SOON)
+    told: dict[int, list[Any]] = {}
+    for point in receiver.records("metrics", "points"):
+        told.setdefault(point["sequence"], []).append(point)
+    assert all(point == points[0] for points in told.values() for point in points), "a number is one record for ever"
+    assert sorted(told) == list(range(1, len(told) + 1)), "and none is missing"
+    steps = [points[0]["step"] for _, points in sorted(told.items())]
+    for life in range(3):
+        of_life = [step for step in steps if step // 1_000_000 == life]
+        assert of_life == list(range(life * 1_000_000, life * 1_000_000 + len(of_life)))
+    assert steps == sorted(steps)

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stoker_metrics.reports.preparing import Prepared, prepare
 from stoker_metrics.reports.reading import parse_report
 from stoker_metrics.reports.schemas import MAX_LAST_LINES, MAX_TEXT_CHARACTERS, ExitReport, Report, cut
-from stoker_metrics.reports.telemetry import ALERT, EXIT, HEARTBEAT, LOGS, METRICS, Kind, message_id
+from stoker_metrics.reports.telemetry import ALERT, EXIT, HEARTBEAT, LOGS, METRICS, Kind
 from stoker_shared.errors import RequestInvalid
 from tests.support.metrics import alert, ending, heartbeat, lines, points
 
@@ -63,6 +64,12 @@ json_values = st.recursive(
 )
 
 
+def prepared(kind: Kind, body: Any, *, job_id: str = JOB, now: datetime = NOW) -> Prepared:
+    """The message of a body."""
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return prepare(kind, content, job_id=job_id, now=now, most_items=1000)
+
+
 def report_or_none(kind: Kind, body: bytes) -> Report | None:
     """A report, or None if it is refused with its fields named; anything else is a fault of the service."""
     try:
@@ -104,7 +111,6 @@ def test_a_report_with_one_field_replaced_is_taken_or_refused_and_never_breaks_t
     message = kind.message(JOB, report, NOW)
     assert type(message).model_validate_json(message.model_dump_json()) == message
     assert "\\u0000" not in message.model_dump_json()
-    assert message_id(kind, job_id=JOB, report=report) == message_id(kind, job_id=JOB, report=report)
 
 
 @given(
@@ -142,7 +148,7 @@ def test_of_too_many_last_lines_the_newest_are_kept() -> None:
 
 def test_the_message_id_names_what_it_is_of_and_no_time() -> None:
     def identifier(kind: Kind, body: dict[str, Any], job_id: str = JOB) -> str:
-        return message_id(kind, job_id=job_id, report=parse_report(kind.report, json.dumps(body).encode()))
+        return prepared(kind, body, job_id=job_id).message_id
 
     first = identifier(METRICS, points(4, 5))
     assert first.startswith(f"tel:{JOB}:1:metrics:4-5:")
@@ -158,10 +164,9 @@ def test_the_message_id_names_what_it_is_of_and_no_time() -> None:
 
 
 def test_a_heartbeat_received_later_is_the_same_message() -> None:
-    report = parse_report(HEARTBEAT.report, json.dumps(heartbeat(1)).encode())
-    early, late = (HEARTBEAT.message(JOB, report, NOW + timedelta(seconds=n)) for n in (0, 60))
-    assert early != late
-    assert message_id(HEARTBEAT, job_id=JOB, report=report) == message_id(HEARTBEAT, job_id=JOB, report=report)
+    early, late = (prepared(HEARTBEAT, heartbeat(1), now=NOW + timedelta(seconds=n)) for n in (0, 60))
+    assert early.payload != late.payload
+    assert early.message_id == late.message_id
 
 
 def test_a_trainer_that_failed_has_nothing_to_sum_up() -> None:

@@ -14,6 +14,7 @@ from typing_extensions import override
 
 from stoker_trainer.checkpoints import seal_checkpoint
 from stoker_trainer.errors import NonFiniteLoss
+from stoker_trainer.machine import Machine
 from stoker_trainer.report import Control, Progress, Report, Values
 from stoker_trainer.signals import TerminationWatch
 
@@ -41,8 +42,11 @@ class GuardedTrainer(SFTTrainer):
 class ReportCallback(TrainerCallback):
     """Sends the numbers of each logged step and keeps the heartbeat's progress up to date."""
 
-    def __init__(self, report: Report, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, report: Report, *, machine: Machine | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._report = report
+        self._machine = machine
         self._clock = clock
         self._steps: deque[tuple[float, int, int]] = deque(maxlen=PACE_WINDOW_STEPS + 1)
 
@@ -90,6 +94,7 @@ class ReportCallback(TrainerCallback):
             "tokens_per_second": progress.tokens_per_second,
             "seconds_left": progress.seconds_left,
             "progress": state.global_step / max(state.max_steps, 1),
+            **(self._machine.values() if self._machine else {}),
         }
         self._report.metrics(step=state.global_step, values={name: _finite(value) for name, value in values.items()})
         for name in ("loss", "grad_norm"):

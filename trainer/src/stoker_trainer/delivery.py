@@ -1,8 +1,10 @@
 """One report over HTTP: which answer means what. Keeps no state beyond the connection."""
 
+import gzip
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from typing import Any
@@ -13,6 +15,11 @@ from stoker_trainer.report import Control
 
 REQUEST_TIMEOUT_SECONDS = 15.0
 MAX_RETRY_AFTER_SECONDS = 300.0
+PACKED_FROM_BYTES = 1024
+"""Smaller bodies hardly shrink."""
+
+_PACKING_LEVEL = 1
+_UNSUPPORTED_ENCODING = 415
 
 
 class Verdict(StrEnum):
@@ -48,19 +55,32 @@ class Answer:
 
 
 class Delivery:
-    """Posts JSON with the job token."""
+    """Posts JSON with the job token, packed if it is worth it. Each body says when this machine believes it is sent."""
 
-    def __init__(self, *, token: str) -> None:
+    def __init__(self, *, token: str, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self._now = now
+        self._may_pack = True
         self._client = httpx.Client(headers={"Authorization": f"Bearer {token}"}, timeout=REQUEST_TIMEOUT_SECONDS)
 
     def post(self, url: str, body: dict[str, Any]) -> Answer:
         """Send one report. Never raises for what a network or server can do."""
-        content = json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
+        sent_at = self._now().isoformat(timespec="milliseconds")
+        content = json.dumps(body | {"sent_at": sent_at}, ensure_ascii=False).encode("utf-8", "replace")
         try:
-            response = self._client.post(url, content=content, headers={"Content-Type": "application/json"})
+            response = self._send(url, content)
+            if response.status_code == _UNSUPPORTED_ENCODING and self._may_pack:
+                self._may_pack = False
+                response = self._send(url, content)
         except httpx.TransportError as error:
             return Answer(Verdict.UNREACHABLE, detail=f"{type(error).__name__}: {error}")
         return read_answer(response)
+
+    def _send(self, url: str, content: bytes) -> httpx.Response:
+        headers = {"Content-Type": "application/json"}
+        if self._may_pack and len(content) > PACKED_FROM_BYTES:
+            content = gzip.compress(content, _PACKING_LEVEL, mtime=0)
+            headers["Content-Encoding"] = "gzip"
+        return self._client.post(url, content=content, headers=headers)
 
 
 def read_answer(response: httpx.Response) -> Answer:

@@ -14,6 +14,7 @@ from stoker_trainer.config import TrainingConfig
 from stoker_trainer.dataset import Prepared, prepare_data, run_fingerprint
 from stoker_trainer.errors import DatasetMethodMismatch, LandedEmpty, Terminated
 from stoker_trainer.hardware import Hardware, dataloader_options, find_hardware
+from stoker_trainer.machine import Machine
 from stoker_trainer.model import ModelSource, find_model, load_model, load_tokenizer, lora_settings
 from stoker_trainer.report import Control, Report
 from stoker_trainer.signals import TerminationWatch
@@ -286,7 +287,8 @@ def train(
     from stoker_trainer.callbacks import ControlCallback, ReportCallback
 
     orders = ControlCallback(report, watch=watch, fingerprint=fingerprint, on_checkpoint=on_checkpoint)
-    trainer.add_callback(ReportCallback(report))
+    machine = Machine(find_hardware(), folder=Path(trainer.args.output_dir))
+    trainer.add_callback(ReportCallback(report, machine=machine))
     trainer.add_callback(orders)
     with watch.deferred():
         trainer.train(resume_from_checkpoint=str(start) if start else None)

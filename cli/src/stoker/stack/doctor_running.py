@@ -59,7 +59,7 @@ async def check_broker(facts: StackFacts, _running: StackFile) -> list[Finding]:
     except NotReady as error:
         return [fault("NATS", error.reason, advice=f"Its log is {log}.")]
     what = f"JetStream has {streams} streams and {consumers} consumers"
-    if streams < len(TOPOLOGY.streams) or consumers < len(TOPOLOGY.consumers):
+    if streams < TOPOLOGY.stream_count or consumers < len(TOPOLOGY.consumers):
         advice = f"The topology keeper makes them; its log is {facts.layout.log_file('topology-keeper')}."
         return [fault("NATS", f"{what}, some are missing", advice=advice)]
     return [ok("NATS", what)]

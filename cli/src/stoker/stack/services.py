@@ -167,8 +167,8 @@ def _training_server_environment(facts: StackFacts) -> dict[str, str]:
 def _topology_probe(facts: StackFacts) -> Probe:
     async def probe() -> None:
         streams, consumers = await jetstream_counts(facts.nats.url, facts.keys.nkey_seed_files[PROBE])
-        if streams < len(TOPOLOGY.streams) or consumers < len(TOPOLOGY.consumers):
-            raise NotReady(f"{streams} of {len(TOPOLOGY.streams)} streams, {consumers} consumers")
+        if streams < TOPOLOGY.stream_count or consumers < len(TOPOLOGY.consumers):
+            raise NotReady(f"{streams} of {TOPOLOGY.stream_count} streams, {consumers} consumers")
 
     return probe
 

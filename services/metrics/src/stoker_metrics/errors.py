@@ -5,6 +5,11 @@ Unauthorised
 PayloadTooLarge
 ├── BodyTooLarge         more bytes than one report may have
 └── TooManyItems         more points or lines than one report may have
+TooManyRequests
+├── TooManyReports       more under way than this process takes at once
+└── BrokerSlow           the broker takes long to acknowledge
+UserError
+└── EncodingUnsupported  415: neither plain nor gzip
 Conflict
 ├── AttemptOver          an attempt that was revoked cannot be admitted again
 ├── AttemptOfAnother     the attempt was admitted for another owner
@@ -24,6 +29,7 @@ from stoker_shared.errors import (
     ServiceUnavailable,
     TooManyRequests,
     Unauthorised,
+    UserError,
 )
 
 
@@ -62,6 +68,28 @@ class TooManyReports(TooManyRequests):
 
     def __init__(self, limit: int) -> None:
         super().__init__(f"{limit} reports are under way.", retry_after=timedelta(seconds=2))
+
+
+class BrokerSlow(TooManyRequests):
+    """The broker takes long to acknowledge; more would only wait longer."""
+
+    def __init__(self, waiting: timedelta) -> None:
+        super().__init__(
+            f"The broker has not acknowledged a report for {waiting.total_seconds():.0f} s.",
+            retry_after=timedelta(seconds=2),
+        )
+
+
+class EncodingUnsupported(UserError):
+    """A body in an encoding that is not read here."""
+
+    code = "encoding_unsupported"
+    status = 415
+    title = "Unsupported encoding"
+
+    def __init__(self, encoding: str) -> None:
+        super().__init__(f"Content-Encoding {encoding[:50]!r} is not read here.", next_step="Send gzip, or plain JSON.")
+        self.headers = {"Accept-Encoding": "gzip"}
 
 
 class AttemptOver(Conflict):

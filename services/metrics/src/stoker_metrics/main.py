@@ -9,7 +9,8 @@ from fastapi import FastAPI
 from stoker_metrics.attempts import subscribers as attempt_subscribers
 from stoker_metrics.attempts.service import Attempts
 from stoker_metrics.attempts.silence import Hearing
-from stoker_metrics.attempts.tokens import JobTokens, TokenMemorySettings
+from stoker_metrics.attempts.standings import Standings, StandingSettings
+from stoker_metrics.attempts.tokens import JobTokens
 from stoker_metrics.lines import subscribers as line_subscribers
 from stoker_metrics.lines.service import LineReader
 from stoker_metrics.points import subscribers as point_subscribers
@@ -34,9 +35,11 @@ def build(settings: MetricsSettings, *, clock: Clock | None = None) -> FastAPI:
     bus = Bus(BusSettings(url=settings.nats_url, service="metrics", seed_file=settings.nats_seed_file))
     relay = Relay(database, bus.publisher, clock=clock)
     hearing = Hearing(clock=clock, silent_after=settings.silent_after, grace=settings.silence_grace)
-    memory = TokenMemorySettings(fresh_for=settings.token_fresh_for, kept_for=settings.token_kept_for)
-    tokens = JobTokens(database, clock=clock, settings=memory)
-    attempts = Attempts(database, tokens=tokens, hearing=hearing, clock=clock)
+    memory = StandingSettings(list_every=settings.token_list_every, kept_for=settings.token_kept_for)
+    standings = Standings(database, bus.publisher, clock=clock, settings=memory)
+    standings.register(bus)
+    tokens = JobTokens(standings, clock=clock)
+    attempts = Attempts(database, standings=standings, hearing=hearing, clock=clock)
     attempt_subscribers.register(bus, attempts)
     point_subscribers.register(bus, PointReader(database, attempts=attempts))
     line_subscribers.register(bus, LineReader(database, attempts=attempts))
@@ -51,27 +54,37 @@ def build(settings: MetricsSettings, *, clock: Clock | None = None) -> FastAPI:
     application = create_application(
         title="Stoker metrics",
         description="Takes what pods report. 202 means that it is on the broker's disk.",
-        lifespan=_lifespan(bus, database, relay),
+        lifespan=_lifespan(bus, database, relay, standings),
         checks={"postgres": database.is_ready, "nats": bus.is_ready},
         prometheus_token=settings.prometheus_token,
         begins_traces=False,
     )
-    limits = IntakeLimits(settings.max_body_bytes, settings.max_items_per_batch, settings.max_reports_in_flight)
-    intake = Intake(bus.publisher, tokens=tokens, hearing=hearing, clock=clock, limits=limits)
+    limits = IntakeLimits(
+        settings.max_body_bytes,
+        settings.max_items_per_batch,
+        settings.max_reports_in_flight,
+        settings.broker_slow_after,
+    )
+    intake = Intake(bus.grouping_publisher, tokens=tokens, hearing=hearing, clock=clock, limits=limits)
     application.include_router(router(intake))
     return application
 
 
-def _lifespan(bus: Bus, database: Database, relay: Relay) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+def _lifespan(
+    bus: Bus, database: Database, relay: Relay, standings: Standings
+) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(_application: FastAPI) -> AsyncIterator[None]:
         await bus.start()
-        relaying = asyncio.create_task(relay.run(), name="outbox relay")
+        tasks = [
+            asyncio.create_task(relay.run(), name="outbox relay"),
+            asyncio.create_task(standings.keep(), name="standings"),
+        ]
         try:
             yield
         finally:
             await bus.stop()
-            await end_tasks([relaying])
+            await end_tasks(tasks)
             await database.close()
 
     return lifespan

@@ -24,9 +24,11 @@ class MetricsSettings(ServiceSettings):
     max_body_bytes: int = Field(default=512 * 1024, ge=1024, le=LARGEST_BODY_BYTES)
     max_items_per_batch: int = Field(default=1000, ge=1, le=10_000)
     max_reports_in_flight: int = Field(default=256, ge=1, description="Beyond it a pod is told 429")
-    token_fresh_for: Duration = Field(
-        default=timedelta(seconds=2),
-        description="How long a token is believed without asking the database; bounds a revoke on another replica",
+    broker_slow_after: Duration = Field(
+        default=timedelta(seconds=2), description="A report not acknowledged for longer: others are told 429"
+    )
+    token_list_every: Duration = Field(
+        default=timedelta(seconds=30), description="How often all job tokens are read anew from the database"
     )
     token_kept_for: Duration = Field(
         default=timedelta(minutes=10), description="How long it is believed while the database is away"

@@ -2,6 +2,7 @@
 
 from stoker_shared.bus.broker import Bus, BusSettings
 from stoker_shared.bus.consuming import MessageContext, consume
+from stoker_shared.bus.grouping import GroupingPublisher
 from stoker_shared.bus.publishing import Acknowledgement, JetStreamPublisher
 from stoker_shared.bus.rpc import RpcClient, answer
 
@@ -9,6 +10,7 @@ __all__ = [
     "Acknowledgement",
     "Bus",
     "BusSettings",
+    "GroupingPublisher",
     "JetStreamPublisher",
     "MessageContext",
     "RpcClient",

@@ -4,8 +4,9 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
 from faststream import AckPolicy
 from faststream.exceptions import IncorrectState
@@ -17,6 +18,7 @@ from nats.errors import Error as NatsError
 from nats.js.errors import NotFoundError
 from pydantic import BaseModel, ConfigDict
 
+from stoker_shared.bus.grouping import GroupingPublisher
 from stoker_shared.bus.publishing import JetStreamPublisher
 from stoker_shared.bus.responding import Respond, Responders
 from stoker_shared.bus.retry import retry_middleware
@@ -47,6 +49,7 @@ class Bus:
     def __init__(self, settings: BusSettings) -> None:
         self.settings = settings
         self.publisher = JetStreamPublisher(self._client)
+        self.grouping_publisher = GroupingPublisher(self._client, self.publisher)
         self.consumers: list[str] = []
         self._responders = Responders()
         self._on_reconnect: list[Callable[[], None]] = []
@@ -81,6 +84,10 @@ class Bus:
     def respond_to(self, subject: str, *, queue: str, respond: Respond) -> None:
         """Answer requests on a subject from `start` on; members of a queue share them."""
         self._responders.add(subject, queue=queue, respond=respond)
+
+    def hear(self, subject: str, handle: Callable[[bytes], Coroutine[Any, Any, None]]) -> None:
+        """Get every message on a subject from `start` on, in every replica; what comes while disconnected is missed."""
+        self._responders.add(subject, queue="", respond=lambda message: handle(message.data))
 
     def on_reconnect(self, callback: Callable[[], None]) -> None:
         """Call this when the connection is back after a loss."""

@@ -23,7 +23,7 @@ from stoker_shared.errors import StokerError
 from stoker_shared.logging import configure_logging, get_logger
 from stoker_shared.settings import read_settings
 from stoker_shared.subjects import inbox_prefix
-from stoker_shared.topology import TOPOLOGY, ConsumerSpec, StreamSpec, Topology
+from stoker_shared.topology import TOPOLOGY, BucketSpec, ConsumerSpec, StreamSpec, Topology
 
 logger = get_logger(__name__)
 
@@ -64,9 +64,14 @@ async def ensure_topology(jetstream: JetStreamContext, topology: Topology = TOPO
     refused: dict[str, str] = {}
     for stream in topology.streams:
         try:
-            await _ensure_stream(jetstream, stream)
+            await _ensure_stream(jetstream, _stream_config(stream))
         except APIError as error:
             refused[stream.name] = _reason(error)
+    for bucket in topology.buckets:
+        try:
+            await _ensure_stream(jetstream, _bucket_config(bucket))
+        except APIError as error:
+            refused[bucket.name] = _reason(error)
     for spec in topology.consumers:
         try:
             await jetstream.add_consumer(spec.stream, _consumer_config(spec))  # creates or updates
@@ -104,8 +109,7 @@ async def _reconcile_once(client: Client, settings: TopologySettings) -> None:
         settings.ready_file.touch(mode=0o600)
 
 
-async def _ensure_stream(jetstream: JetStreamContext, spec: StreamSpec) -> None:
-    config = _stream_config(spec)
+async def _ensure_stream(jetstream: JetStreamContext, config: StreamConfig) -> None:
     try:
         await jetstream.add_stream(config)
     except BadRequestError as error:
@@ -124,6 +128,24 @@ def _stream_config(spec: StreamSpec) -> StreamConfig:
         discard=DiscardPolicy.NEW if spec.discard == "new" else DiscardPolicy.OLD,
         duplicate_window=spec.duplicate_window.total_seconds(),
         storage=StorageType.FILE,
+        allow_atomic=spec.allow_atomic,
+    )
+
+
+def _bucket_config(spec: BucketSpec) -> StreamConfig:
+    """As every client library makes a bucket."""
+    return StreamConfig(
+        name=f"KV_{spec.name}",
+        subjects=[f"$KV.{spec.name}.>"],
+        max_msgs_per_subject=1,
+        max_age=spec.max_age.total_seconds(),
+        max_bytes=spec.max_bytes,
+        discard=DiscardPolicy.NEW,
+        duplicate_window=timedelta(minutes=2).total_seconds(),
+        storage=StorageType.FILE,
+        allow_rollup_hdrs=True,
+        allow_direct=True,
+        deny_delete=True,
     )
 
 

@@ -142,7 +142,13 @@ class Lines(Message):
     lines: list[Line]
 
 
-class MetricsBatch(Message):
+class Telemetry(Message):
+    """What all messages on `tel.>` may say: what was added to the times of a machine whose clock is wrong."""
+
+    clock_shift_seconds: float = 0.0
+
+
+class MetricsBatch(Telemetry):
     """What travels on `tel.<job_id>.metrics`."""
 
     job_id: Identifier
@@ -150,7 +156,7 @@ class MetricsBatch(Message):
     points: list[Point]
 
 
-class LogBatch(Message):
+class LogBatch(Telemetry):
     """What travels on `tel.<job_id>.logs`."""
 
     job_id: Identifier
@@ -158,7 +164,7 @@ class LogBatch(Message):
     lines: list[Line]
 
 
-class Heartbeat(Message):
+class Heartbeat(Telemetry):
     """What travels on `tel.<job_id>.heartbeat`."""
 
     job_id: Identifier
@@ -174,7 +180,7 @@ class Heartbeat(Message):
     landing_seconds: float | None = None
 
 
-class Alert(Message):
+class Alert(Telemetry):
     """What travels on `tel.<job_id>.alert`."""
 
     job_id: Identifier
@@ -186,7 +192,7 @@ class Alert(Message):
     message: str
 
 
-class Exit(Message):
+class Exit(Telemetry):
     """What travels on `tel.<job_id>.exit`."""
 
     job_id: Identifier

@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import ARRAY, Text, any_, literal, text
+from sqlalchemy import ARRAY, Row, Text, any_, literal, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col, select
 
-from stoker_metrics.attempts.schemas import AttemptStanding, TokenFacts
+from stoker_metrics.attempts.schemas import AttemptStanding, Standing
 from stoker_metrics.attempts.tables import AttemptReportRow
 from stoker_shared.rpc.metrics import AdmitAttempt, Control, OrderAttempt
 
@@ -16,7 +17,8 @@ _ENTER = text("""
 INSERT INTO attempt_reports AS known (job_id, attempt, owner, admitted_at)
 VALUES (:job_id, :attempt, :owner, :now)
 ON CONFLICT (job_id, attempt) DO UPDATE
-SET owner = coalesce(known.owner, excluded.owner), admitted_at = coalesce(known.admitted_at, excluded.admitted_at)
+SET owner = coalesce(known.owner, excluded.owner), admitted_at = coalesce(known.admitted_at, excluded.admitted_at),
+    standing_version = known.standing_version + 1
 RETURNING owner, revoked_at
 """)
 _ADD_TOKEN = text("""
@@ -29,20 +31,30 @@ RETURNING token_sha256
 # Also for an attempt that is not known yet: an admit that was delayed on its way must not open it afterwards.
 _END = text("""
 INSERT INTO attempt_reports AS known (job_id, attempt, revoked_at) VALUES (:job_id, :attempt, :now)
-ON CONFLICT (job_id, attempt) DO UPDATE SET revoked_at = coalesce(known.revoked_at, excluded.revoked_at)
+ON CONFLICT (job_id, attempt) DO UPDATE
+SET revoked_at = coalesce(known.revoked_at, excluded.revoked_at), standing_version = known.standing_version + 1
 """)
 _REVOKE_TOKENS = text("""
 UPDATE job_tokens SET revoked_at = :now WHERE job_id = :job_id AND attempt = :attempt AND revoked_at IS NULL
 """)
-_TOKEN = text("""
-SELECT t.job_id, t.attempt, t.expires_at, t.revoked_at IS NOT NULL AS is_revoked,
-       r.control_action, r.control_reason, r.control_deadline
-FROM job_tokens t JOIN attempt_reports r USING (job_id, attempt)
-WHERE t.token_sha256 = :token_sha256
-""")
+_SELECT_STANDING = """
+SELECT r.job_id, r.attempt, r.standing_version AS version, r.revoked_at IS NOT NULL AS is_revoked,
+       r.control_action, r.control_reason, r.control_deadline,
+       coalesce(jsonb_object_agg(t.token_sha256, t.expires_at) FILTER (WHERE t.token_sha256 IS NOT NULL), '{}')
+       AS tokens
+FROM attempt_reports r LEFT JOIN job_tokens t USING (job_id, attempt)
+"""
+_BY_ATTEMPT = "GROUP BY r.job_id, r.attempt"
+_STANDING = text(f"{_SELECT_STANDING} WHERE r.job_id = :job_id AND r.attempt = :attempt {_BY_ATTEMPT}")
+_STANDING_OF_TOKEN = text(
+    f"{_SELECT_STANDING} WHERE (r.job_id, r.attempt) = "  # noqa: S608 - fixed text
+    f"(SELECT job_id, attempt FROM job_tokens WHERE token_sha256 = :token_sha256) {_BY_ATTEMPT}"
+)
+_LIVE_STANDINGS = text(f"{_SELECT_STANDING} WHERE r.revoked_at IS NULL {_BY_ATTEMPT} HAVING max(t.expires_at) > :now")
 _ORDER = text("""
 UPDATE attempt_reports
-SET control_action = :action, control_reason = :reason, control_deadline = :deadline
+SET control_action = :action, control_reason = :reason, control_deadline = :deadline,
+    standing_version = standing_version + 1
 WHERE job_id = :job_id AND attempt = :attempt
 RETURNING job_id
 """)
@@ -80,13 +92,18 @@ class AttemptRepository:
         values = {"job_id": request.job_id, "attempt": request.attempt, **request.control.model_dump()}
         return (await session.execute(_ORDER, values)).first() is not None
 
-    async def token(self, session: AsyncSession, *, token_sha256: str) -> TokenFacts | None:
-        """What a token opens, and what its pod is to be told."""
-        row = (await session.execute(_TOKEN, {"token_sha256": token_sha256})).first()
-        if row is None:
-            return None
-        control = Control(action=row.control_action, reason=row.control_reason, deadline=row.control_deadline)
-        return TokenFacts(row.job_id, row.attempt, row.expires_at, row.is_revoked, control)
+    async def standing(self, session: AsyncSession, *, job_id: str, attempt: int) -> Standing:
+        """What an attempt's tokens open. Read it in the transaction that changes it: the row is locked then."""
+        return _standing((await session.execute(_STANDING, {"job_id": job_id, "attempt": attempt})).one())
+
+    async def standing_of_token(self, session: AsyncSession, *, token_sha256: str) -> Standing | None:
+        """The attempt that a token belongs to."""
+        row = (await session.execute(_STANDING_OF_TOKEN, {"token_sha256": token_sha256})).first()
+        return None if row is None else _standing(row)
+
+    async def standings(self, session: AsyncSession, *, now: datetime) -> list[Standing]:
+        """All attempts that may report."""
+        return [_standing(row) for row in await session.execute(_LIVE_STANDINGS, {"now": now})]
 
     async def report(self, session: AsyncSession, *, job_id: str, attempt: int) -> AttemptReportRow | None:
         """What the pod of an attempt last said."""
@@ -103,3 +120,15 @@ class AttemptRepository:
     async def owner(self, session: AsyncSession, *, job_id: str) -> str | None:
         """Whose job it is; None if no attempt of it was admitted yet."""
         return (await session.execute(_OWNERS, {"job_id": job_id})).scalars().first()
+
+
+def _standing(row: Row[Any]) -> Standing:
+    control = Control(action=row.control_action, reason=row.control_reason, deadline=row.control_deadline)
+    return Standing(
+        job_id=row.job_id,
+        attempt=row.attempt,
+        version=row.version,
+        is_revoked=row.is_revoked,
+        control=control,
+        tokens=row.tokens,
+    )

@@ -1,9 +1,14 @@
 """What passes between the layers of `attempts`."""
 
 from dataclasses import dataclass
-from datetime import datetime
 
+from pydantic import AwareDatetime
+
+from stoker_shared.identifiers import Identifier
+from stoker_shared.messages import Message
 from stoker_shared.rpc.metrics import Control
+
+AttemptKey = tuple[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,12 +19,20 @@ class AttemptStanding:
     is_revoked: bool
 
 
-@dataclass(frozen=True, slots=True)
-class TokenFacts:
-    """What a token opens, and what its pod is to be told."""
+class Standing(Message):
+    """What an attempt's tokens open, and what its pod is to be told. Travels in the bucket `JOB_STANDINGS`.
 
-    job_id: str
+    `version` rises with each change. `tokens`: from the SHA-256 of each to the moment at which it ends.
+    """
+
+    job_id: Identifier
     attempt: int
-    expires_at: datetime
+    version: int
     is_revoked: bool
     control: Control
+    tokens: dict[str, AwareDatetime]
+
+    @property
+    def key(self) -> AttemptKey:
+        """Job and attempt."""
+        return self.job_id, self.attempt

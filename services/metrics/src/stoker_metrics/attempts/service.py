@@ -1,13 +1,17 @@
 """Rules of attempts: admission, revocation, what a pod last said, who may look."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
 from stoker_metrics.attempts.repository import AttemptRepository
+from stoker_metrics.attempts.schemas import Standing
 from stoker_metrics.attempts.silence import Hearing
+from stoker_metrics.attempts.standings import Standings
 from stoker_metrics.attempts.tables import AttemptReportRow
-from stoker_metrics.attempts.tokens import JobTokens
 from stoker_metrics.errors import AttemptOfAnother, AttemptOver, SilenceUnproven, TokenInUse
 from stoker_shared.clock import Clock
 from stoker_shared.database import Database
-from stoker_shared.errors import NotFound
+from stoker_shared.errors import NotFound, ServiceUnavailable
 from stoker_shared.rpc.contract import Empty
 from stoker_shared.rpc.dataset_gateway import RevokeAttempt
 from stoker_shared.rpc.metrics import (
@@ -24,9 +28,9 @@ from stoker_shared.rpc.metrics import (
 class Attempts:
     """What the metrics service answers about attempts."""
 
-    def __init__(self, database: Database, *, tokens: JobTokens, hearing: Hearing, clock: Clock) -> None:
+    def __init__(self, database: Database, *, standings: Standings, hearing: Hearing, clock: Clock) -> None:
         self._database = database
-        self._tokens = tokens
+        self._standings = standings
         self._hearing = hearing
         self._clock = clock
         self._rows = AttemptRepository()
@@ -40,40 +44,48 @@ class Attempts:
             TokenInUse: the token belongs to another attempt.
         """
         now = self._clock.now()
-        async with self._database.transaction() as session:
-            standing = await self._rows.enter(session, request=request, now=now)
-            if standing.is_revoked:
+        async with self._changing() as changed, self._database.transaction() as session:
+            known = await self._rows.enter(session, request=request, now=now)
+            if known.is_revoked:
                 raise AttemptOver(request.job_id, request.attempt)
-            if standing.owner != request.owner:
+            if known.owner != request.owner:
                 raise AttemptOfAnother(request.job_id, request.attempt)
             if not await self._rows.add_token(session, request=request, now=now):
                 raise TokenInUse(request.job_id, request.attempt)
+            changed.append(await self._rows.standing(session, job_id=request.job_id, attempt=request.attempt))
         return Empty()
 
     async def revoke(self, request: RevokeAttempt) -> Empty:
         """End an attempt: from now on its tokens are refused. An unknown attempt is no error."""
-        try:
-            async with self._database.transaction() as session:
-                await self._rows.revoke(session, job_id=request.job_id, attempt=request.attempt, now=self._clock.now())
-        finally:
-            # Also after an error: a connection that breaks in the commit may have committed.
-            self._tokens.forget()
+        async with self._changing() as changed, self._database.transaction() as session:
+            await self._rows.revoke(session, job_id=request.job_id, attempt=request.attempt, now=self._clock.now())
+            changed.append(await self._rows.standing(session, job_id=request.job_id, attempt=request.attempt))
         return Empty()
 
     async def order(self, request: OrderAttempt) -> Empty:
-        """Tell the pod something with every answer from now on; within `token_fresh_for` on other replicas.
+        """Tell the pod something with every answer from now on; also of other replicas.
 
         Raises:
             NotFound: no such attempt was admitted.
         """
-        try:
-            async with self._database.transaction() as session:
-                is_known = await self._rows.order(session, request=request)
-        finally:
-            self._tokens.forget()
-        if not is_known:
-            raise NotFound("attempt", f"{request.job_id}-{request.attempt}")
+        async with self._changing() as changed, self._database.transaction() as session:
+            if not await self._rows.order(session, request=request):
+                raise NotFound("attempt", f"{request.job_id}-{request.attempt}")
+            changed.append(await self._rows.standing(session, job_id=request.job_id, attempt=request.attempt))
         return Empty()
+
+    @asynccontextmanager
+    async def _changing(self) -> AsyncIterator[list[Standing]]:
+        """Every replica counts what the transaction within leaves in the list."""
+        changed: list[Standing] = []
+        try:
+            yield changed
+        except ServiceUnavailable:
+            # A connection that breaks in the commit may have committed.
+            self._standings.doubt()
+            raise
+        for standing in changed:
+            await self._standings.changed(standing)
 
     async def report(self, request: ReportRequest) -> AttemptReport:
         """What the pod last said; empty for one that has not spoken.

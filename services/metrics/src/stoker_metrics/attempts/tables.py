@@ -56,6 +56,7 @@ class AttemptReportRow(Table, table=True):
     control_action: str = Field(default="continue", sa_type=sa.Text)
     control_reason: str | None = Field(default=None, sa_type=sa.Text)
     control_deadline: datetime | None = Field(default=None, sa_type=UtcColumn)
+    standing_version: int = Field(default=0, sa_column=sa.Column(sa.BigInteger, nullable=False, server_default="0"))
 
 
 class PodEventCounter(Table, table=True):

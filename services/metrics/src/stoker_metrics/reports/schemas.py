@@ -56,9 +56,10 @@ class Body(BaseModel):
 
 
 class Report(Body):
-    """Base of all reports."""
+    """Base of all reports. With `sent_at`, the sender's time of day, a clock that is wrong is set right."""
 
     attempt: Annotated[int, Strict(), Field(ge=1)]
+    sent_at: AwareDatetime | None = None
 
 
 class PointIn(Body):

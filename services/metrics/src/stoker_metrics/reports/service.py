@@ -3,24 +3,30 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
 from starlette.requests import Request
 
 from stoker_metrics.attempts.silence import Hearing
 from stoker_metrics.attempts.tokens import JobTokens
-from stoker_metrics.errors import BodyTooLarge, JobTokenRefused, TooManyItems, TooManyReports
-from stoker_metrics.reports.reading import parse_report, read_body
-from stoker_metrics.reports.schemas import Report, Taken
-from stoker_metrics.reports.telemetry import Kind, message_id
+from stoker_metrics.errors import BodyTooLarge, BrokerSlow, JobTokenRefused, TooManyReports
+from stoker_metrics.reports.preparing import Prepared, prepare
+from stoker_metrics.reports.reading import read_body
+from stoker_metrics.reports.telemetry import Kind
 from stoker_shared import subjects
-from stoker_shared.bus import JetStreamPublisher
+from stoker_shared.bus import GroupingPublisher
 from stoker_shared.clock import Clock
 from stoker_shared.errors import TransientError
+from stoker_shared.logging import get_logger
+from stoker_shared.rpc.metrics import Control
 from stoker_shared.trace import TRACEPARENT_HEADER, silent_job_traceparent
 from stoker_shared.web import bearer_token
 
+logger = get_logger(__name__)
+
 # Below the broker's 1 MB, with room for headers.
 MAX_MESSAGE_BYTES = 1_000_000
+_MOST_CLOCKS_TOLD = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +36,15 @@ class IntakeLimits:
     body_bytes: int
     items: int
     in_flight: int
+    broker_slow_after: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class TakenReport:
+    """`accepted`: points, lines or the one report, those sent before included."""
+
+    accepted: int
+    control: Control
 
 
 class Intake:
@@ -37,7 +52,7 @@ class Intake:
 
     def __init__(
         self,
-        publisher: JetStreamPublisher,
+        publisher: GroupingPublisher,
         *,
         tokens: JobTokens,
         hearing: Hearing,
@@ -50,42 +65,51 @@ class Intake:
         self._clock = clock
         self._limits = limits
         self._in_flight = 0
+        self._clocks_told: set[tuple[str, int]] = set()
 
-    async def take(self, kind: Kind, *, job_id: str, request: Request) -> Taken:
+    async def take(self, kind: Kind, *, job_id: str, request: Request) -> TakenReport:
         """Take a report. It is on the broker's disk when this returns.
 
         Raises:
             JobTokenRefused: the token does not open this job and attempt.
             BodyTooLarge, TooManyItems: half of it may be sent.
             RequestInvalid: names the fields.
-            TooManyReports: too much at once.
+            EncodingUnsupported: neither plain nor gzip.
+        TooManyReports, BrokerSlow: too much at once.
             TransientError: broker or database are away; sent again, the report counts once.
         """
         async with self._place():
             facts = await self._tokens.attempt_of(bearer_token(request), job_id=job_id)
-            report = await self._read(kind, request)
+            body = await read_body(request, limit=self._limits.body_bytes)
+            report = prepare(kind, body, job_id=facts.job_id, now=self._clock.now(), most_items=self._limits.items)
             if report.attempt != facts.attempt:
                 raise JobTokenRefused
+            self._note_clock(facts.job_id, report)
             await self._make_durable(kind, job_id=facts.job_id, report=report)
-            return Taken(accepted=len(kind.list_of(report)), control=facts.control)
+            return TakenReport(report.count, facts.control)
 
-    async def _read(self, kind: Kind, request: Request) -> Report:
-        body = await read_body(request, limit=self._limits.body_bytes)
-        report = parse_report(kind.report, body)
-        count = len(kind.list_of(report))
-        if kind.items and count > self._limits.items:
-            raise TooManyItems(kind.items, count=count, limit=self._limits.items)
-        return report
-
-    async def _make_durable(self, kind: Kind, *, job_id: str, report: Report) -> None:
-        payload = kind.message(job_id, report, self._clock.now()).model_dump_json().encode()
-        if len(payload) > MAX_MESSAGE_BYTES:
+    async def _make_durable(self, kind: Kind, *, job_id: str, report: Prepared) -> None:
+        if len(report.payload) > MAX_MESSAGE_BYTES:
             raise BodyTooLarge(self._limits.body_bytes)
         await self._publisher.publish(
             subjects.telemetry(job_id, kind.name),
-            payload,
-            message_id=message_id(kind, job_id=job_id, report=report),
+            report.payload,
+            message_id=report.message_id,
             headers={TRACEPARENT_HEADER: silent_job_traceparent(job_id)},
+        )
+
+    def _note_clock(self, job_id: str, report: Prepared) -> None:
+        attempt = (job_id, report.attempt)
+        if not report.clock_shift_seconds or attempt in self._clocks_told:
+            return
+        if len(self._clocks_told) >= _MOST_CLOCKS_TOLD:
+            self._clocks_told.clear()
+        self._clocks_told.add(attempt)
+        logger.warning(
+            "the clock of a machine is wrong; its times are shifted",
+            job_id=job_id,
+            attempt=report.attempt,
+            seconds=report.clock_shift_seconds,
         )
 
     @asynccontextmanager
@@ -93,6 +117,9 @@ class Intake:
         if self._in_flight >= self._limits.in_flight:
             self._hearing.failed()
             raise TooManyReports(self._limits.in_flight)
+        if (waiting := self._publisher.longest_wait) > self._limits.broker_slow_after:
+            self._hearing.failed()
+            raise BrokerSlow(waiting)
         self._in_flight += 1
         try:
             yield

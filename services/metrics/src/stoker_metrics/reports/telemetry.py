@@ -1,12 +1,9 @@
-"""From a report to the message that makes it durable. The message id is the same whenever the report is."""
+"""Kinds of reports, and the message that each becomes."""
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
-
-from pydantic import BaseModel
 
 from stoker_metrics.reports.schemas import (
     AlertReport,
@@ -44,11 +41,11 @@ def _logs(job_id: str, report: LogsReport, _received_at: datetime) -> Message:
 
 
 def _heartbeat(job_id: str, report: HeartbeatReport, received_at: datetime) -> Message:
-    return Heartbeat(job_id=job_id, received_at=received_at, **report.model_dump())
+    return Heartbeat(job_id=job_id, received_at=received_at, **report.model_dump(exclude={"sent_at"}))
 
 
 def _alert(job_id: str, report: AlertReport, _received_at: datetime) -> Message:
-    return Alert(job_id=job_id, **report.model_dump())
+    return Alert(job_id=job_id, **report.model_dump(exclude={"sent_at"}))
 
 
 def _exit(job_id: str, report: ExitReport, _received_at: datetime) -> Message:
@@ -60,14 +57,3 @@ LOGS = Kind("logs", LogsReport, _logs, items="lines")
 HEARTBEAT = Kind("heartbeat", HeartbeatReport, _heartbeat)
 ALERT = Kind("alert", AlertReport, _alert)
 EXIT = Kind("exit", ExitReport, _exit)
-
-
-def message_id(kind: Kind, *, job_id: str, report: Report) -> str:
-    """Names job, attempt, kind, first and last sequence and the content. Never the time at which it came."""
-    items = kind.list_of(report)
-    digest = hashlib.sha256(_canonical(report)).hexdigest()[:32]
-    return f"tel:{job_id}:{report.attempt}:{kind.name}:{items[0].sequence}-{items[-1].sequence}:{digest}"
-
-
-def _canonical(report: BaseModel) -> bytes:
-    return report.model_dump_json().encode()

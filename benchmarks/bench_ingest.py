@@ -1,0 +1,135 @@
+"""Durable metric points per second and the time of an answer over HTTP, against MLflow's server and trackio's.
+
+Pods post batches over kept connections, each the next one when the last was answered; a point is one number at one
+step. Every server gets the same pods, in turn in the same run; at the end each is asked how many points it holds, and
+the benchmark fails if that is not what it acknowledged. Ours answers when the broker has synced to disk.
+
+    python -m benchmarks.bench_ingest [--seconds 10] [--batches 1,10,100] [--pods 1,8,64] [--only us,mlflow,trackio]
+"""
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Protocol
+
+import uvloop
+
+from benchmarks.ingest.load import Load, Target, run_load
+from benchmarks.ingest.ours import NAME as US
+from benchmarks.ingest.ours import running_ours
+from benchmarks.ingest.rivals import rival_environment, running_mlflow, running_trackio
+
+RATIO_AT_BATCH = 10
+WARM_UP_SECONDS = 2.0
+RIVALS_FOLDER = Path(".bench") / "rivals"
+
+
+class Server(Protocol):
+    """What can be measured."""
+
+    async def targets(self, pods: int) -> list[Target]:
+        """Addresses of new pods."""
+        ...
+
+    async def stored(self, expected: int) -> int:
+        """How many points it holds."""
+        ...
+
+
+class Measured:
+    """Results by server, batch and pods."""
+
+    def __init__(self) -> None:
+        self.loads: dict[tuple[str, int, int], Load] = {}
+
+    def best(self, name: str, batch: int) -> float:
+        """Points per second with the number of pods that suits this server most."""
+        return max((load.points_per_second for key, load in self.loads.items() if key[:2] == (name, batch)), default=0)
+
+
+def main() -> int:
+    """Measure and print; the last line compares the best of each at batches of 10."""
+    options = _options()
+    measured = Measured()
+    lost = 0
+    with tempfile.TemporaryDirectory(prefix="stoker-bench-") as folder:
+        for name in options.only:
+            lost += _measure(name, Path(folder) / name, options, measured)
+    batch = RATIO_AT_BATCH if RATIO_AT_BATCH in options.batches else options.batches[0]
+    us = measured.best(US, batch)
+    rival, rival_name = max(
+        ((measured.best(name, batch), name) for name in options.only if name != US), default=(0, "")
+    )
+    if lost:
+        print(f"{lost} points were acknowledged and are not there")
+    if us and rival:
+        print(f"bench-ingest ratio={us / rival:.2f} (us {us:.0f} points/s / rival {rival:.0f} points/s, {rival_name})")
+    return 1 if lost else 0
+
+
+def _measure(name: str, folder: Path, options: argparse.Namespace, measured: Measured) -> int:
+    folder.mkdir()
+    with ExitStack() as cleanup:
+        server: Server
+        if name == US:
+            server = cleanup.enter_context(running_ours(folder))
+        elif name == "mlflow":
+            server = cleanup.enter_context(running_mlflow(rival_environment(options.rivals), folder))
+        else:
+            server = cleanup.enter_context(running_trackio(rival_environment(options.rivals), folder))
+        expected = uvloop.run(_warm_up(server))
+        for batch in options.batches:
+            for pods in options.pods:
+                load, stored, waited = uvloop.run(_round(server, batch, pods, options.seconds, expected))
+                expected += load.points
+                measured.loads[name, batch, pods] = load
+                _print(name, batch, pods, load, waited)
+                # One for all of its rounds: what is missing now stays missing.
+                if stored != expected:
+                    print(f"{name}: {expected} points acknowledged, {stored} stored")
+        return expected - uvloop.run(server.stored(expected))
+
+
+async def _warm_up(server: Server) -> int:
+    targets = await server.targets(4)
+    return (await run_load(targets, first=[1] * len(targets), batch=10, seconds=WARM_UP_SECONDS)).points
+
+
+async def _round(server: Server, batch: int, pods: int, seconds: float, expected: int) -> tuple[Load, int, float]:
+    targets = await server.targets(pods)
+    load = await run_load(targets, first=[1] * pods, batch=batch, seconds=seconds)
+    ended = time.perf_counter()
+    stored = await server.stored(expected + load.points)
+    return load, stored, time.perf_counter() - ended
+
+
+def _print(name: str, batch: int, pods: int, load: Load, waited: float) -> None:
+    refused = f", refused {load.refused}" if load.refused else ""
+    in_database = load.points / (load.seconds + waited)
+    print(
+        f"{name:8} batch {batch:4} pods {pods:3}: {load.points_per_second:9.0f} points/s acknowledged, "
+        f"{in_database:9.0f} to the database, p99 {load.p99 * 1000:7.1f} ms{refused}",
+        flush=True,
+    )
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--seconds", type=float, default=10.0, help="of each round")
+    parser.add_argument("--batches", type=_numbers, default=[1, 10, 100])
+    parser.add_argument("--pods", type=_numbers, default=[1, 8, 64])
+    parser.add_argument("--only", type=lambda text: text.split(","), default=[US, "mlflow", "trackio"])
+    parser.add_argument("--rivals", type=Path, default=RIVALS_FOLDER, help="environment of the rivals; made if missing")
+    return parser.parse_args()
+
+
+def _numbers(text: str) -> Sequence[int]:
+    return [int(part) for part in text.split(",")]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Parts of `make bench-ingest`: the load, our servers, the rivals."""
