@@ -10,6 +10,8 @@ from stoker_metrics.attempts import subscribers as attempt_subscribers
 from stoker_metrics.attempts.service import Attempts
 from stoker_metrics.attempts.silence import Hearing
 from stoker_metrics.attempts.tokens import JobTokens, TokenMemorySettings
+from stoker_metrics.charts import subscribers as chart_subscribers
+from stoker_metrics.charts.service import ChartReader
 from stoker_metrics.lines import subscribers as line_subscribers
 from stoker_metrics.lines.service import LineReader
 from stoker_metrics.points import subscribers as point_subscribers
@@ -39,9 +41,10 @@ def build(settings: MetricsSettings, *, clock: Clock | None = None) -> FastAPI:
     attempts = Attempts(database, tokens=tokens, hearing=hearing, clock=clock)
     attempt_subscribers.register(bus, attempts)
     point_subscribers.register(bus, PointReader(database, attempts=attempts))
+    chart_subscribers.register(bus, ChartReader(database, attempts=attempts))
     line_subscribers.register(bus, LineReader(database, attempts=attempts))
     Storing(
-        Store(database, clock=clock, rules=settings.loss_rules()),
+        Store(database, clock=clock, rules=settings.loss_rules(), caps=settings.caps()),
         hearing=hearing,
         wake=relay.wake,
         workers=settings.storing_workers,

@@ -7,6 +7,7 @@ from annotated_types import Gt
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
+from stoker_metrics.keeping.schemas import Caps
 from stoker_metrics.storing.loss import LossRules
 from stoker_shared.settings import ServiceSettings
 
@@ -47,6 +48,13 @@ class MetricsSettings(ServiceSettings):
     )
     loss_divergence_points: int = Field(default=20, ge=1, description="if it stays there for so many points")
     loss_non_finite_points: int = Field(default=2, ge=1, description="NaN or infinite so often in a row ends a job")
+    max_points_per_job: int = Field(default=Caps().points, ge=1, description="Kept of a job; more is counted")
+    max_log_lines_per_job: int = Field(default=Caps().lines, ge=1, description="as max_points_per_job")
+    max_log_bytes_per_job: int = Field(default=Caps().log_bytes, ge=1, description="as max_points_per_job")
+
+    def caps(self) -> Caps:
+        """How much is kept of one job."""
+        return Caps(self.max_points_per_job, self.max_log_lines_per_job, self.max_log_bytes_per_job)
 
     def loss_rules(self) -> LossRules:
         """When a loss is in trouble."""

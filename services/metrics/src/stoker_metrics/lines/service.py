@@ -1,10 +1,12 @@
 """Log lines for those who may see them."""
 
 from stoker_metrics.attempts.service import Attempts
+from stoker_metrics.keeping.repository import KeptRepository
+from stoker_metrics.keeping.tables import KeptAttempt
 from stoker_metrics.lines.repository import LineRepository
 from stoker_metrics.pages import fitting
 from stoker_shared.database import Database
-from stoker_shared.rpc.metrics import Lines, LinesQuery
+from stoker_shared.rpc.metrics import Lines, LinesNotKept, LinesQuery
 
 
 class LineReader:
@@ -13,6 +15,7 @@ class LineReader:
     def __init__(self, database: Database, *, attempts: Attempts) -> None:
         self._database = database
         self._attempts = attempts
+        self._kept = KeptRepository()
         self._rows = LineRepository()
 
     async def lines(self, query: LinesQuery) -> Lines:
@@ -23,10 +26,17 @@ class LineReader:
         """
         await self._attempts.check_owner(job_id=query.job_id, owner=query.owner)
         async with self._database.transaction() as session:
-            attempt = query.attempt
-            if attempt is None:
-                attempt = await self._rows.latest_attempt(session, job_id=query.job_id) or 0
+            kept = await self._kept.with_lines(session, job_id=query.job_id, attempt=query.attempt)
+            if kept is None:
+                return Lines(attempt=query.attempt or 0, lines=[])
             page = await self._rows.page(
-                session, job_id=query.job_id, attempt=attempt, after=query.after_sequence, limit=query.limit
+                session, (query.job_id, kept.attempt), day=kept.day, after=query.after_sequence, limit=query.limit
             )
-        return Lines(attempt=attempt, lines=fitting(page))
+        return Lines(attempt=kept.attempt, lines=fitting(page), not_kept=_not_kept(kept))
+
+
+def _not_kept(kept: KeptAttempt) -> LinesNotKept | None:
+    over = kept.lines_seen - kept.lines_allowed
+    if over <= 0 or kept.lines_capped_by is None:
+        return None
+    return LinesNotKept(after_sequence=kept.lines_allowed, lines=over, capped_by=kept.lines_capped_by)
