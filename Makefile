@@ -13,7 +13,7 @@ PYTEST := $(BIN)/python -m pytest
 JOBS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-runpod test test-all test-live-runpod lint bench bench-check bench-submit bench-delivery bench-token bench-reconcile bench-pod-start chaos chaos-kill faults-runpod up bundle clean
+.PHONY: help install demo demo-runpod test test-all test-live-runpod lint bench bench-check bench-submit bench-delivery bench-token bench-reconcile bench-pod-start bench-chart chaos chaos-kill faults-runpod up bundle clean
 
 help: ## list what make can do
 	@echo "Stoker"
@@ -86,6 +86,9 @@ bench-reconcile: $(VENV)/.ready ## two deployers that watch 100, 1,000 and 10,00
 
 bench-pod-start: $(VENV)/.ready ## from a pod's container start to its first training step, by stage
 	$(BIN)/python -m benchmarks.bench_pod_start
+
+bench-chart: $(VENV)/.ready ## the first full chart of a run of a million points, against MLflow; fetches MLflow the first time
+	$(BIN)/python -m benchmarks.bench_chart
 
 bundle: $(VENV)/.ready ## the trainer as one archive in dist/, with its SHA-256; the same bytes from the same sources
 	@$(BIN)/python -m tools.bundle

@@ -12,13 +12,14 @@ from stoker_metrics.attempts.service import Attempts
 from stoker_metrics.attempts.silence import Hearing
 from stoker_metrics.attempts.tokens import JobTokens, TokenMemorySettings
 from stoker_metrics.keeping.schemas import Caps
+from stoker_metrics.object_store import ObjectStore, StoreAddress
 from stoker_metrics.storing.schemas import Received, Telemetry
 from stoker_metrics.storing.service import Store
 from stoker_shared.clock import ManualClock
 from stoker_shared.database import Database
 from stoker_shared.rpc.metrics import Line, LogBatch, MetricsBatch, Point
 from tests.support.metrics import JOB, OWNER
-from tests.support.servers import TestDatabase
+from tests.support.servers import TestBucket, TestDatabase
 
 AT = datetime(2026, 11, 22, 10, tzinfo=UTC)
 _ADMIT = "INSERT INTO attempt_reports (job_id, attempt, owner, admitted_at) VALUES ($1, $2, $3, $4)"
@@ -81,6 +82,20 @@ async def storing_world(database: TestDatabase, *, caps: Caps | None = None) -> 
         )
     finally:
         await connected.close()
+
+
+def store_of(bucket: TestBucket) -> ObjectStore:
+    """The service's client of a test's bucket."""
+    return ObjectStore(
+        StoreAddress(
+            endpoint=bucket.endpoint,
+            access_key=SecretStr(bucket.access_key),
+            secret_key=SecretStr(bucket.secret_key),
+            bucket=bucket.bucket,
+            region=bucket.region,
+            is_secure=bucket.secure,
+        )
+    )
 
 
 def point(sequence: int, *, step: int | None = None, **values: float | None) -> Point:

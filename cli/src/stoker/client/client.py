@@ -261,6 +261,53 @@ class Client:
         """The stored log lines of the latest attempt that has any, in order."""
         return self._pages(Lines, f"/v1/jobs/{_segment(job_id)}/logs", "lines")
 
+    def log_tail(self, job_id: str, count: int) -> Iterator[Line]:
+        """The last lines of the latest attempt that has any, in order."""
+        return self._pages(Lines, f"/v1/jobs/{_segment(job_id)}/logs", "lines", tail=count)
+
+    def log_cap(self, job_id: str) -> LinesNotKept | None:
+        """Where the log is capped, if it is."""
+        path = f"/v1/jobs/{_segment(job_id)}/logs"
+        return self._get(Lines, path, params={"limit": 1, "tail": 1}).not_kept
+
+    def search_logs(self, job_id: str, pattern: str, *, is_expression: bool = False) -> Iterator[Match]:
+        """Lines that contain a text, or match a regular expression, in order; upper and lower case are the same."""
+        wanted = {"q": pattern, "expression": is_expression, "limit": MOST_MATCHES}
+        after, is_end = 0, False
+        while not is_end:
+            path = f"/v1/jobs/{_segment(job_id)}/logs/search"
+            page = self._get(LogMatches, path, params={**wanted, "after": after})
+            yield from page.matches
+            after, is_end = page.searched_to, page.is_end
+
+    def download_logs(self, job_id: str, to: str | Path) -> Path:
+        """The whole log of the latest attempt as a file of text. Nothing is left of one that breaks off."""
+        target = Path(to)
+        part = target.with_name(f"{target.name}.part")
+        path = f"/v1/jobs/{_segment(job_id)}/logs/download"
+
+        def fetch() -> None:
+            with streamed(self._http, self._http.build_request("GET", path)) as blocks, part.open("wb") as file:
+                for block in blocks:
+                    file.write(block)
+
+        try:
+            self._retry.run(fetch)
+            part.replace(target)
+        finally:
+            part.unlink(missing_ok=True)
+        return target
+
+    def chart(self, *job_ids: str, metrics: Sequence[str] = (), most_points: int = 1000) -> Chart:
+        """Metrics of runs of any length, side by side, down-sampled to so many points at most."""
+        wanted = {"job_id": [_segment(job_id) for job_id in job_ids], "metric": list(metrics)}
+        return self._get(Chart, "/v1/charts", params={**wanted, "most_points": most_points})
+
+    def latest_metrics(self, *job_ids: str) -> list[RunLatest]:
+        """The newest value of each metric of jobs, in their order."""
+        wanted = {"job_id": [_segment(job_id) for job_id in job_ids]}
+        return self._get(Latest, "/v1/charts/latest", params=wanted).runs
+
     def machine_logs(self, job_id: str, *, offset: int = 0) -> MachineLogs:
         """What the provider itself kept of the machine's output."""
         return self._get(MachineLogs, f"/v1/jobs/{_segment(job_id)}/machine-logs", params={"offset": offset})
@@ -359,10 +406,10 @@ class Client:
             version_id=status.facts.dataset_version_id,
         )
 
-    def _pages(self, kind: type[ModelT], path: str, entries: str) -> Iterator[Any]:
+    def _pages(self, kind: type[ModelT], path: str, entries: str, **more: Any) -> Iterator[Any]:
         after = 0
         while True:
-            page = getattr(self._get(kind, path, params={"after": after, "limit": PAGE}), entries)
+            page = getattr(self._get(kind, path, params={"after": after, "limit": PAGE, **more}), entries)
             yield from page
             if not page:  # a page that is merely short was cut by size
                 return

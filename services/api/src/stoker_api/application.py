@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from stoker_api.accounts.endpoints import router as accounts
 from stoker_api.artifacts.endpoints import router as artifacts
 from stoker_api.budgets.endpoints import router as budgets
+from stoker_api.charts.endpoints import router as charts
 from stoker_api.datasets.endpoints import router as datasets
 from stoker_api.deploy.endpoints import router as deploy
 from stoker_api.following.endpoints import router as following
@@ -41,6 +42,7 @@ _ROUTERS = (
     jobs,
     following,
     reports,
+    charts,
     artifacts,
     deploy,
 )

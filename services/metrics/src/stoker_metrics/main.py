@@ -14,13 +14,17 @@ from stoker_metrics.charts import subscribers as chart_subscribers
 from stoker_metrics.charts.service import ChartReader
 from stoker_metrics.lines import subscribers as line_subscribers
 from stoker_metrics.lines.service import LineReader
+from stoker_metrics.object_store import ObjectStore
+from stoker_metrics.packing.service import Packer
 from stoker_metrics.points import subscribers as point_subscribers
 from stoker_metrics.points.service import PointReader
 from stoker_metrics.reports.endpoints import router
 from stoker_metrics.reports.service import Intake, IntakeLimits
+from stoker_metrics.retention.service import Retention
 from stoker_metrics.settings import MetricsSettings
 from stoker_metrics.storing.service import Store
 from stoker_metrics.storing.subscribers import Storing
+from stoker_metrics.sweeping import Sweeper
 from stoker_shared.bus import Bus, BusSettings
 from stoker_shared.clock import Clock, SystemClock
 from stoker_shared.database import Database
@@ -39,10 +43,11 @@ def build(settings: MetricsSettings, *, clock: Clock | None = None) -> FastAPI:
     memory = TokenMemorySettings(fresh_for=settings.token_fresh_for, kept_for=settings.token_kept_for)
     tokens = JobTokens(database, clock=clock, settings=memory)
     attempts = Attempts(database, tokens=tokens, hearing=hearing, clock=clock)
+    objects = ObjectStore(settings.store_address)
     attempt_subscribers.register(bus, attempts)
     point_subscribers.register(bus, PointReader(database, attempts=attempts))
     chart_subscribers.register(bus, ChartReader(database, attempts=attempts))
-    line_subscribers.register(bus, LineReader(database, attempts=attempts))
+    line_subscribers.register(bus, LineReader(database, objects, attempts=attempts))
     Storing(
         Store(database, clock=clock, rules=settings.loss_rules(), caps=settings.caps()),
         hearing=hearing,
@@ -50,11 +55,16 @@ def build(settings: MetricsSettings, *, clock: Clock | None = None) -> FastAPI:
         workers=settings.storing_workers,
         patience=settings.storing_patience,
     ).register(bus)
+    sweeper = Sweeper(
+        Packer(database, objects, clock=clock, pack_after=settings.pack_after),
+        Retention(database, clock=clock, rules=settings.retention_rules()),
+        every=settings.sweep_every,
+    )
     bus.on_reconnect(relay.broker_returned)
     application = create_application(
         title="Stoker metrics",
         description="Takes what pods report. 202 means that it is on the broker's disk.",
-        lifespan=_lifespan(bus, database, relay),
+        lifespan=_lifespan(bus, database, relay, sweeper),
         checks={"postgres": database.is_ready, "nats": bus.is_ready},
     )
     limits = IntakeLimits(settings.max_body_bytes, settings.max_items_per_batch, settings.max_reports_in_flight)
@@ -63,16 +73,19 @@ def build(settings: MetricsSettings, *, clock: Clock | None = None) -> FastAPI:
     return application
 
 
-def _lifespan(bus: Bus, database: Database, relay: Relay) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+def _lifespan(
+    bus: Bus, database: Database, relay: Relay, sweeper: Sweeper
+) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(_application: FastAPI) -> AsyncIterator[None]:
         await bus.start()
         relaying = asyncio.create_task(relay.run(), name="outbox relay")
+        sweeping = asyncio.create_task(sweeper.run(), name="sweeper")
         try:
             yield
         finally:
             await bus.stop()
-            await end_tasks([relaying])
+            await end_tasks([relaying, sweeping])
             await database.close()
 
     return lifespan

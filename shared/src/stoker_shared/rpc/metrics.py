@@ -130,6 +130,7 @@ class LinesQuery(Message):
     attempt: int | None = None
     after_sequence: int = 0
     limit: int = Field(default=1000, ge=1, le=10_000)
+    newest: int | None = Field(default=None, ge=1, description="Begin so many lines before the end")
 
 
 class Line(Message):
@@ -141,12 +142,15 @@ class Line(Message):
     text: str
 
 
+CappedBy = Literal["lines", "bytes"]
+
+
 class LinesNotKept(Message):
     """Where a job's log is capped, and what came after that."""
 
     after_sequence: int
     lines: int
-    capped_by: Literal["lines", "bytes"]
+    capped_by: CappedBy
 
 
 class Lines(Message):

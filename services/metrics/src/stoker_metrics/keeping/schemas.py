@@ -28,4 +28,4 @@ class Kept:
     lines_stored: int = 0
     log_bytes: int = 0
     lines_capped_by: str | None = None
-    packed_sequence: int = 0
+    lines_packed: int = 0

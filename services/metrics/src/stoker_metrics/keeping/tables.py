@@ -33,7 +33,7 @@ class KeptAttempt(Table, table=True):
     log_bytes: int = Field(default=0, sa_type=sa.BigInteger)
     log_bytes_allowed: int = Field(sa_type=sa.BigInteger)
     lines_capped_by: str | None = Field(default=None, sa_type=sa.Text)
-    packed_sequence: int = Field(default=0, sa_type=sa.BigInteger)
+    lines_packed: int = Field(default=0, sa_type=sa.BigInteger)
     points_dropped_at: datetime | None = Field(default=None, sa_type=UtcColumn)
     levels_dropped_at: datetime | None = Field(default=None, sa_type=UtcColumn)
     lines_dropped_at: datetime | None = Field(default=None, sa_type=UtcColumn)

@@ -31,7 +31,7 @@ WITH stored AS (
     SELECT day, job_id, attempt, sequence, at, stream, text FROM {source}
     WHERE NOT EXISTS (
         SELECT FROM log_chunks c
-        WHERE c.job_id = new.job_id AND c.attempt = new.attempt AND c.is_stored
+        WHERE c.job_id = new.job_id AND c.attempt = new.attempt AND c.state = 'stored'
         AND new.sequence BETWEEN c.first_sequence AND c.last_sequence)
     ORDER BY job_id, attempt, sequence
     ON CONFLICT DO NOTHING

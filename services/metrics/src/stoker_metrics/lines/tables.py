@@ -28,13 +28,14 @@ class LineRow(Table, table=True):
 class ChunkRow(Table, table=True):
     """Lines of one attempt that are one object. It has every sequence from first to last.
 
-    `is_stored` false: being written by somebody, or left behind by one that died; the rows are still the truth.
+    `state`: `writing`, the rows are still the truth, whoever writes may have died; `stored`, the rows are gone and the
+    object has been read back; `dropped`, the object is to be deleted, then the row.
     """
 
     __tablename__ = "log_chunks"
     __table_args__ = (
         sa.Index("log_chunks_lines", "job_id", "attempt", "first_sequence"),
-        sa.Index("log_chunks_unfinished", "created_at", postgresql_where=sa.text("NOT is_stored")),
+        sa.Index("log_chunks_unfinished", "created_at", postgresql_where=sa.text("state <> 'stored'")),
     )
 
     object_key: str = Field(primary_key=True, sa_type=sa.Text)
@@ -49,4 +50,4 @@ class ChunkRow(Table, table=True):
     stored_bytes: int = Field(sa_type=sa.BigInteger)
     sha256: str = Field(sa_type=sa.Text)
     created_at: datetime = Field(sa_type=UtcColumn)
-    is_stored: bool = False
+    state: str = Field(sa_type=sa.Text)

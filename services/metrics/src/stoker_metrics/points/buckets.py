@@ -8,6 +8,7 @@ into batches, and in which order they came, makes no difference. A point must be
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
+from operator import itemgetter
 
 from stoker_shared.rpc.metrics import Point
 
@@ -56,13 +57,13 @@ def number_of(sequence: int, width: int) -> int:
 
 def bucketed(points: Iterable[Point], width: int) -> dict[Place, Bucket]:
     """Points in buckets of one width."""
-    found: dict[Place, Bucket] = {}
+    together: dict[Place, list[tuple[int, int, float | None]]] = {}
     for point in points:
-        number = number_of(point.sequence, width)
-        _add(found, (ALL, number), _single(point, None, is_gap=False))
+        number, step, sequence = number_of(point.sequence, width), point.step, point.sequence
+        together.setdefault((ALL, number), []).append((sequence, step, None))
         for metric, value in point.values.items():
-            _add(found, (metric, number), _single(point, value, is_gap=value is None))
-    return found
+            together.setdefault((metric, number), []).append((sequence, step, value))
+    return {place: _bucket(found, has_values=place[0] != ALL) for place, found in together.items()}
 
 
 def coarser(buckets: Mapping[Place, Bucket], *, width: int, wanted: int) -> dict[Place, Bucket]:
@@ -92,8 +93,20 @@ def _add(found: dict[Place, Bucket], place: Place, bucket: Bucket) -> None:
     found[place] = bucket if known is None else known.merged(bucket)
 
 
-def _single(point: Point, value: float | None, *, is_gap: bool) -> Bucket:
-    return Bucket(point.step, point.step, point.sequence, value, value, value, 1, int(is_gap))
+def _bucket(found: list[tuple[int, int, float | None]], *, has_values: bool) -> Bucket:
+    steps = [step for _, step, _ in found]
+    finite = [value for *_, value in found if value is not None]
+    sequence, _, last = max(found, key=itemgetter(0))
+    return Bucket(
+        first_step=min(steps),
+        last_step=max(steps),
+        last_sequence=sequence,
+        minimum=min(finite, default=None),
+        maximum=max(finite, default=None),
+        last=last,
+        count=len(found),
+        gaps=len(found) - len(finite) if has_values else 0,
+    )
 
 
 def _of(choose: Callable[[float, float], float], one: float | None, other: float | None) -> float | None:

@@ -50,9 +50,13 @@ class PointKeeper:
                 moved[key] = await self._level(session, key, moved[key])
         return moved
 
-    async def _level(self, session: AsyncSession, key: AttemptKey, kept: Kept) -> Kept:
+    async def level_rest(self, session: AsyncSession, key: AttemptKey, kept: Kept) -> Kept:
+        """Level what waits, however little it is."""
+        return await self._level(session, key, kept, least=1)
+
+    async def _level(self, session: AsyncSession, key: AttemptKey, kept: Kept, *, least: int = LEVEL_EVERY) -> Kept:
         newest = min(kept.points_seen, kept.points_allowed)
-        if newest - kept.levelled_sequence < LEVEL_EVERY:
+        if newest - kept.levelled_sequence < least:
             return kept
         waiting = await self._rows.between(session, key, day=kept.day, first=kept.levelled_sequence + 1, last=newest)
         await self._rows.merge(session, key, levels(waiting))

@@ -93,7 +93,7 @@ def _create_kept() -> None:
         _counter("log_bytes"),
         _column("log_bytes_allowed", sa.BigInteger),
         sa.Column("lines_capped_by", sa.Text),
-        _counter("packed_sequence"),
+        _counter("lines_packed"),
         *(sa.Column(f"{what}_dropped_at", UtcColumn) for what in ("points", "levels", "lines")),
         sa.PrimaryKeyConstraint("job_id", "attempt"),
     )
@@ -126,10 +126,12 @@ def _create_chunks() -> None:
         *(_column(name, sa.BigInteger) for name in ("text_bytes", "stored_bytes")),
         _column("sha256", sa.Text),
         sa.Column("created_at", UtcColumn, nullable=False),
-        sa.Column("is_stored", sa.Boolean, nullable=False, server_default="false"),
+        _column("state", sa.Text),
     )
     op.create_index("log_chunks_lines", "log_chunks", ["job_id", "attempt", "first_sequence"])
-    op.create_index("log_chunks_unfinished", "log_chunks", ["created_at"], postgresql_where=sa.text("NOT is_stored"))
+    op.create_index(
+        "log_chunks_unfinished", "log_chunks", ["created_at"], postgresql_where=sa.text("state <> 'stored'")
+    )
 
 
 def _key() -> list[sa.Column[Any]]:
