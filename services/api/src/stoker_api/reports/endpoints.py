@@ -1,6 +1,6 @@
 """What a job's machine reported: asked of the metrics service and the deployer."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query
 from fastapi.responses import StreamingResponse
@@ -21,28 +21,26 @@ Step = Annotated[int, Query(ge=0, le=MOST_STEPS)]
 Limit = Annotated[int, Query(ge=1, le=10_000)]
 
 
+class Range:
+    """Which page of points or lines."""
+
+    def __init__(self, attempt: Attempt = None, after: After = 0, limit: Limit = 1000) -> None:
+        self.values: dict[str, Any] = {"attempt": attempt, "after_sequence": after, "limit": limit}
+
+
 @router.get("/{job_id}/metrics", summary="Stored metrics")
 async def get_metrics(
     job_id: JobPath,
     account: CurrentAccount,
     parts: PartsOfRequest,
-    attempt: Attempt = None,
-    after: After = 0,
-    limit: Limit = 1000,
+    wanted: Annotated[Range, Depends()],
     first_step: Step = 0,
     last_step: Step = MOST_STEPS,
 ) -> Points:
     """Points in order, every one. Ask on with `after` set to the last sequence. For a chart: `/v1/jobs/{id}/chart`."""
     await parts.jobs.get(account.user_id, job_id)
-    question = PointsQuery(
-        owner=account.user_id,
-        job_id=job_id,
-        attempt=attempt,
-        after_sequence=after,
-        limit=limit,
-        first_step=first_step,
-        last_step=last_step,
-    )
+    steps = {"first_step": first_step, "last_step": last_step}
+    question = PointsQuery(owner=account.user_id, job_id=job_id, **wanted.values, **steps)
     return await parts.rpc.ask(POINTS, question)
 
 
@@ -51,16 +49,12 @@ async def get_logs(
     job_id: JobPath,
     account: CurrentAccount,
     parts: PartsOfRequest,
-    attempt: Attempt = None,
-    after: After = 0,
-    limit: Limit = 1000,
+    wanted: Annotated[Range, Depends()],
     tail: Annotated[int | None, Query(ge=1, le=10_000, description="Begin so many lines before the end")] = None,
 ) -> Lines:
     """Lines in order, until a page is empty. Ask on with `after` set to the last sequence. `not_kept`: over the cap."""
     await parts.jobs.get(account.user_id, job_id)
-    question = LinesQuery(
-        owner=account.user_id, job_id=job_id, attempt=attempt, after_sequence=after, limit=limit, newest=tail
-    )
+    question = LinesQuery(owner=account.user_id, job_id=job_id, **wanted.values, newest=tail)
     return await parts.rpc.ask(LINES, question)
 
 

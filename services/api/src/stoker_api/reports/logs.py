@@ -17,7 +17,7 @@ _CAP = {"lines": "the most lines that are kept of a job", "bytes": "the most byt
 class SearchWanted:
     """What is searched for."""
 
-    def __init__(  # noqa: PLR0913 - each is a parameter of the address
+    def __init__(
         self,
         q: Annotated[str, Query(min_length=1, max_length=MOST_PATTERN, description="A text, or an expression")],
         *,
