@@ -101,6 +101,9 @@ bench-reporter: $(VENV)/.ready ## what reporting costs a training step, against 
 bench-pod-start: $(VENV)/.ready ## from a pod's container start to its first training step, by stage
 	$(BIN)/python -m benchmarks.bench_pod_start
 
+bench-chart: $(VENV)/.ready ## the first full chart of a run of a million points, against MLflow; fetches MLflow the first time
+	$(BIN)/python -m benchmarks.bench_chart
+
 bundle: $(VENV)/.ready ## the trainer as one archive in dist/, with its SHA-256; the same bytes from the same sources
 	@$(BIN)/python -m tools.bundle
 

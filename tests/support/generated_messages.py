@@ -60,8 +60,9 @@ def _values(annotation: Any, limits: dict[str, Any]) -> st.SearchStrategy[Any]:
     if origin is list:
         sizes = {"min_size": limits.get("min_length", 0), "max_size": min(limits.get("max_length", 3), 3)}
         return st.lists(_values(arguments[0], {}), **sizes)
-    if origin is dict:
-        return st.dictionaries(_values(arguments[0], {}), _values(arguments[1], {}), max_size=3)
+    if origin in {tuple, dict}:
+        parts = [_values(argument, {}) for argument in arguments]
+        return st.tuples(*parts) if origin is tuple else st.dictionaries(*parts, max_size=3)
     return _plain(annotation, limits)
 
 

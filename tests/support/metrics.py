@@ -41,6 +41,10 @@ def environment(nats: RunningNats, database_url: str, *, port: int = 20_001, **m
         "DATABASE_URL": database_url,
         "PORT": str(port),
         "PUBLIC_URL": f"http://127.0.0.1:{port}",
+        # Nobody is there; a test that packs lines names a real store.
+        "S3_ENDPOINT": "127.0.0.1:9",
+        "S3_ACCESS_KEY": "nobody",
+        "S3_SECRET_KEY": "nobody",
         **more,
     }
     return {f"STOKER_METRICS_{name}": value for name, value in settings.items()}

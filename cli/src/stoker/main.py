@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from stoker.client.server import DATA_VARIABLE, STACK_DATA_VARIABLE, URL_VARIABLE, data_folder
-from stoker.commands import artifacts, budgets, data, jobs, planning, secrets
+from stoker.commands import artifacts, budgets, data, jobs, planning, reports, secrets
 from stoker.commands.session import Session
 from stoker.failures import LOG_NAME, show_failure
 from stoker.stack.commands import doctor, up
@@ -35,7 +35,8 @@ app.command(name="watch")(jobs.watch_job)
 app.command()(jobs.jobs)
 app.add_typer(jobs.job_app, name="job")
 app.command()(jobs.cancel)
-app.command()(jobs.logs)
+app.command()(reports.logs)
+app.command()(reports.metrics)
 app.add_typer(artifacts.app, name="artifacts")
 app.command()(jobs.deploy)
 app.add_typer(planning.recipes, name="recipe")

@@ -86,6 +86,9 @@ class ContractServer:
                 Route("/v1/jobs/{id}/events", self._events),
                 Route("/v1/jobs/{id}/metrics", self._metrics),
                 Route("/v1/jobs/{id}/logs", self._logs),
+                Route("/v1/jobs/{id}/logs/search", self._search),
+                Route("/v1/jobs/{id}/logs/download", self._log_text),
+                Route("/v1/charts/latest", self._latest),
                 Route("/v1/jobs/{id}/artifacts", self._artifacts),
                 Route("/v1/jobs/{id}", self._job),
                 Route("/v1/artifacts/{id}", self._delete, methods=["DELETE"]),
@@ -220,6 +223,25 @@ class ContractServer:
     async def _logs(self, request: Request) -> Response:
         early = await self._begin(request)
         return early or JSONResponse({"attempt": self.attempt, "lines": _after(self.lines, request)})
+
+    async def _search(self, request: Request) -> Response:
+        """A page for each question: one line, then the end."""
+        found = [line for line in _after(self.lines, request) if request.query_params["q"] in line["text"]][:1]
+        matches = [{"line": line, "spans": [[0, 1]]} for line in found]
+        to = found[0]["sequence"] if found else 0
+        page = {"attempt": 1, "matches": matches, "searched_to": to, "is_end": not found}
+        return await self._begin(request) or JSONResponse(page)
+
+    async def _log_text(self, request: Request) -> Response:
+        early = await self._begin(request)
+        return early or Response("".join(f"{line['text']}\n" for line in self.lines), media_type="text/plain")
+
+    async def _latest(self, request: Request) -> Response:
+        runs = [
+            {"job_id": job_id, "attempt": 1, "step": 7, "total_steps": 9, "values": {"loss": 0.25, "kl": None}}
+            for job_id in request.query_params.getlist("job_id")
+        ]
+        return await self._begin(request) or JSONResponse({"runs": runs})
 
     async def _artifacts(self, request: Request) -> Response:
         return await self._begin(request) or JSONResponse({"artifacts": [self._artifact_facts()]})

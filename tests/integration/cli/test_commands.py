@@ -120,6 +120,27 @@ def test_the_log_is_printed_line_by_line(server: ContractServer, environment: di
     assert stoker("logs", JOB, environment=environment).stdout == "line 1\nline 2\n"
 
 
+def test_the_log_is_searched_and_downloaded(
+    server: ContractServer, environment: dict[str, str], tmp_path: Path
+) -> None:
+    server.lines = logs(*range(1, 13))[1]["lines"]
+    found = stoker("logs", JOB, "--search", "line 1", environment=environment)
+    assert found.stdout == "1: line 1\n10: line 10\n11: line 11\n12: line 12\n"
+    file = tmp_path / "job.log"
+    stoker("logs", JOB, "--download", str(file), environment=environment)
+    assert file.read_text() == "".join(f"line {number}\n" for number in range(1, 13))
+    assert list(tmp_path.glob("*.part")) == []
+    both = stoker("logs", JOB, "--tail", "1", "--search", "x", environment=environment)
+    assert both.returncode == 2
+    assert "do not go together" in both.stderr
+
+
+def test_newest_metrics_stand_side_by_side(server: ContractServer, environment: dict[str, str]) -> None:
+    shown = stoker("metrics", JOB, "job-00000000000000ff", environment=environment).stdout
+    assert "0.25" in shown
+    assert "job-00000000000000ff" in shown
+
+
 def test_files_are_fetched_and_listed_with_their_whole_checksum(
     server: ContractServer, environment: dict[str, str], tmp_path: Path
 ) -> None:

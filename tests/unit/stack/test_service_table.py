@@ -44,10 +44,10 @@ def test_the_api_learns_only_the_hash_of_the_first_key(facts: StackFacts) -> Non
     assert facts.keys.api_key.get_secret_value() not in given.values()
 
 
-def test_only_the_gateway_has_the_keys_of_the_object_store(facts: StackFacts) -> None:
+def test_only_gateway_and_metrics_have_the_keys_of_the_object_store(facts: StackFacts) -> None:
     secret = facts.keys.s3_secret_key.get_secret_value()
     holders = [service.name for service in SERVICES if secret in environment(service.name, facts).values()]
-    assert holders == ["dataset-gateway"]
+    assert holders == ["dataset-gateway", "metrics"]
 
 
 def test_only_deployer_and_training_server_know_the_training_servers_key(facts: StackFacts) -> None:

@@ -1,6 +1,5 @@
 """The Python client of Stoker."""
 
-import re
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
@@ -9,18 +8,16 @@ from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-import httpx
 from pydantic import BaseModel, SecretStr
 
 from stoker.client.errors import (
     AnswerNotUnderstood,
     DatasetRejected,
     InvalidRequest,
-    NoIdentifier,
     PlanBlocked,
 )
-from stoker.client.following import PAGE, Follower
-from stoker.client.http import RetryPolicy, open_http, parsed, send
+from stoker.client.following import Follower
+from stoker.client.http import RetryPolicy, open_http, parsed
 from stoker.client.models import (
     Account,
     ArtifactDownload,
@@ -35,6 +32,7 @@ from stoker.client.models import (
     UploadTicket,
 )
 from stoker.client.news import JobNews
+from stoker.client.reading import Reading, segment
 from stoker.client.server import Server, find_server, is_loopback
 from stoker.client.transfer import FileFacts, Progress, download, hash_file
 from stoker.client.uploading import Upload
@@ -49,17 +47,14 @@ from stoker_shared.rpc.deployer import (
     SecretFacts,
     SecretList,
 )
-from stoker_shared.rpc.metrics import Line, Lines, Point, Points
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
-
-_SEGMENT = re.compile(r"[A-Za-z0-9_-]{1,100}")
 
 UploadProgress = Callable[[str, int, int], None]
 """Told as (what is done: "hashing", "sending" or "checking", bytes done, bytes in all)."""
 
 
-class Client:
+class Client(Reading):
     """Talks to one Stoker server. Finds it by itself where a local stack runs or the environment names one.
 
     Calls that get no answer are repeated for `retry.give_up_after`; all of them can be repeated without harm.
@@ -140,7 +135,7 @@ class Client:
 
     def dataset(self, dataset_version_id: str) -> Dataset:
         """One dataset version with its faults and figures."""
-        return self._get(Dataset, f"/v1/datasets/{_segment(dataset_version_id)}")
+        return self._get(Dataset, f"/v1/datasets/{segment(dataset_version_id)}")
 
     # ---- plans
 
@@ -198,7 +193,7 @@ class Client:
 
     def get_plan(self, plan_id: str) -> Plan:
         """The plan as it was frozen."""
-        return self._get(Plan, f"/v1/plans/{_segment(plan_id)}")
+        return self._get(Plan, f"/v1/plans/{segment(plan_id)}")
 
     # ---- jobs
 
@@ -229,7 +224,7 @@ class Client:
         Raises:
             InvalidRequest: the plan is blocked; `fields` says by what.
         """
-        path = f"/v1/training/deploy/{_segment(provider)}"
+        path = f"/v1/training/deploy/{segment(provider)}"
         return self._post(Deployment, path, request, headers={"Idempotency-Key": uuid.uuid4().hex})
 
     def jobs(self) -> list[Job]:
@@ -238,7 +233,7 @@ class Client:
 
     def job(self, job_id: str) -> Job:
         """One job as it stands now."""
-        return self._get(Job, f"/v1/jobs/{_segment(job_id)}")
+        return self._get(Job, f"/v1/jobs/{segment(job_id)}")
 
     def cancel(self, job_id: str) -> Job:
         """Ask for the job to end. It is over when its machine is gone: follow it to see.
@@ -246,30 +241,22 @@ class Client:
         Raises:
             Conflicting: it is over already.
         """
-        return self._post(Job, f"/v1/jobs/{_segment(job_id)}/cancel", None)
+        return self._post(Job, f"/v1/jobs/{segment(job_id)}/cancel", None)
 
     def follow(self, job_id: str, *, give_up_after: timedelta = timedelta(minutes=5)) -> Iterator[JobNews]:
         """What happens to a job, from its beginning to its end, each thing once, across restarts of the server."""
-        follower = Follower(self._http, _segment(job_id), give_up_after=give_up_after)
+        follower = Follower(self._http, segment(job_id), give_up_after=give_up_after)
         return follower.news()
-
-    def metrics(self, job_id: str) -> list[Point]:
-        """The stored points of the latest attempt that has any."""
-        return list(self._pages(Points, f"/v1/jobs/{_segment(job_id)}/metrics", "points"))
-
-    def logs(self, job_id: str) -> Iterator[Line]:
-        """The stored log lines of the latest attempt that has any, in order."""
-        return self._pages(Lines, f"/v1/jobs/{_segment(job_id)}/logs", "lines")
 
     def machine_logs(self, job_id: str, *, offset: int = 0) -> MachineLogs:
         """What the provider itself kept of the machine's output."""
-        return self._get(MachineLogs, f"/v1/jobs/{_segment(job_id)}/machine-logs", params={"offset": offset})
+        return self._get(MachineLogs, f"/v1/jobs/{segment(job_id)}/machine-logs", params={"offset": offset})
 
     # ---- artifacts
 
     def artifacts(self, job_id: str) -> list[ArtifactFacts]:
         """What the job has stored."""
-        return self._get(ArtifactList, f"/v1/jobs/{_segment(job_id)}/artifacts").artifacts
+        return self._get(ArtifactList, f"/v1/jobs/{segment(job_id)}/artifacts").artifacts
 
     def download_artifact(self, artifact: ArtifactFacts, to: str | Path, *, progress: Progress | None = None) -> Path:
         """Fetch a file into a folder; its SHA-256 has been compared when this returns.
@@ -277,7 +264,7 @@ class Client:
         Raises:
             DownloadDamaged: it differs; nothing is kept.
         """
-        opened = self._post(ArtifactDownload, f"/v1/artifacts/{_segment(artifact.artifact_id)}/download", None)
+        opened = self._post(ArtifactDownload, f"/v1/artifacts/{segment(artifact.artifact_id)}/download", None)
         return download(
             url=opened.download_url,
             target=Path(to).expanduser() / _safe_name(artifact.name),
@@ -294,7 +281,7 @@ class Client:
             NotFound: there is no such file, or it was deleted before.
         """
         identifier = artifact if isinstance(artifact, str) else artifact.artifact_id
-        self._call("DELETE", f"/v1/artifacts/{_segment(identifier)}")
+        self._call("DELETE", f"/v1/artifacts/{segment(identifier)}")
 
     # ---- budgets
 
@@ -359,36 +346,14 @@ class Client:
             version_id=status.facts.dataset_version_id,
         )
 
-    def _pages(self, kind: type[ModelT], path: str, entries: str) -> Iterator[Any]:
-        after = 0
-        while True:
-            page = getattr(self._get(kind, path, params={"after": after, "limit": PAGE}), entries)
-            yield from page
-            if not page:  # a page that is merely short was cut by size
-                return
-            after = page[-1].sequence
-
-    def _get(self, kind: type[ModelT], path: str, *, params: Mapping[str, Any] | None = None) -> ModelT:
-        return parsed(kind, self._call("GET", path, params=params))
-
     def _post(self, kind: type[ModelT], path: str, content: Any, *, headers: Mapping[str, str] | None = None) -> ModelT:
         return parsed(kind, self._call("POST", path, json=content, headers=headers))
-
-    def _call(self, method: str, path: str, **arguments: Any) -> httpx.Response:
-        return self._retry.run(lambda: send(self._http, self._http.build_request(method, path, **arguments)))
 
 
 def _named(what: str, progress: UploadProgress | None) -> Progress | None:
     if progress is None:
         return None
     return lambda done, total: progress(what, done, total)
-
-
-def _segment(identifier: str) -> str:
-    # What somebody typed must not lead to another address.
-    if not _SEGMENT.fullmatch(identifier):
-        raise NoIdentifier(identifier)
-    return identifier
 
 
 def _safe_name(name: str) -> str:

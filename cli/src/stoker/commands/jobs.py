@@ -1,14 +1,12 @@
-"""`stoker launch`, `watch`, `jobs`, `job`, `cancel`, `logs`, `deploy`."""
+"""`stoker launch`, `watch`, `jobs`, `job`, `cancel`, `deploy`."""
 
-import time
-from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Annotated
 
 import typer
 from rich.markup import escape
 
-from stoker.client import Client, LogWritten
+from stoker.client import Client
 from stoker.client.models import Job
 from stoker.commands.session import JsonOption, KeepAliveOption, session_of
 from stoker.terminal.figures import show_duration
@@ -19,7 +17,6 @@ from stoker.terminal.watching import end_lines, watch
 from stoker_shared.clock import SystemClock
 
 INTERRUPTED = 130
-MACHINE_LOG_PAUSE = 1.0
 
 job_app = typer.Typer(no_args_is_help=True, help="One job: show.")
 
@@ -97,24 +94,6 @@ def cancel(context: typer.Context, job: JobArgument, as_json: JsonOption = False
         results().print(f"{found.job_id} is being cancelled. See its machine go: stoker watch {found.job_id}")
 
 
-def logs(
-    context: typer.Context,
-    job: JobArgument,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job ends.")] = False,
-    machine: Annotated[bool, typer.Option("--machine", help="What the provider kept of the machine's output.")] = False,
-) -> None:
-    """What a job has printed."""
-    with session_of(context).client() as client:
-        if machine:
-            _print_machine_log(client, job, follow=follow)
-        elif follow:
-            for news in client.follow(job):
-                if isinstance(news, LogWritten):
-                    _print_lines(line.text for line in news.lines)
-        else:
-            _print_lines(line.text for line in client.logs(job))
-
-
 def deploy(  # noqa: PLR0913 - each parameter is an option of the command
     context: typer.Context,
     dataset: Annotated[str, typer.Argument(metavar="DATASET", help="Id of a dataset version.")],
@@ -174,21 +153,3 @@ def _watch(client: Client, job: Job, *, as_json: bool) -> None:
             console.print(line)
     if ended.status != "completed":
         raise typer.Exit(1)
-
-
-def _print_machine_log(client: Client, job: str, *, follow: bool, sleep: Callable[[float], None] = time.sleep) -> None:
-    offset = 0
-    while True:
-        was_over = not follow or client.job(job).is_over
-        piece = client.machine_logs(job, offset=offset)
-        print(piece.text, end="", flush=True)  # noqa: T201 - the result itself
-        if piece.next_offset == offset and was_over:
-            return
-        if piece.next_offset == offset:
-            sleep(MACHINE_LOG_PAUSE)
-        offset = piece.next_offset
-
-
-def _print_lines(lines: Iterable[str]) -> None:
-    for line in lines:
-        print(line.rstrip("\n"), flush=True)  # noqa: T201 - the result itself

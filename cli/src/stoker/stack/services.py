@@ -130,14 +130,22 @@ def _deployer_only(facts: StackFacts) -> dict[str, str]:
 
 
 def _gateway_only(facts: StackFacts) -> dict[str, str]:
+    bundle = {"STOKER_DATASET_GATEWAY_TRAINER_BUNDLE": str(facts.layout.trainer_bundle)}
+    return _object_store(facts, "STOKER_DATASET_GATEWAY_") | bundle
+
+
+def _metrics_only(facts: StackFacts) -> dict[str, str]:
+    return _object_store(facts, "STOKER_METRICS_")
+
+
+def _object_store(facts: StackFacts, prefix: str) -> dict[str, str]:
     return {
-        "STOKER_DATASET_GATEWAY_S3_ENDPOINT": facts.object_store.endpoint,
-        "STOKER_DATASET_GATEWAY_S3_ACCESS_KEY": facts.keys.s3_access_key.get_secret_value(),
-        "STOKER_DATASET_GATEWAY_S3_SECRET_KEY": facts.keys.s3_secret_key.get_secret_value(),
-        "STOKER_DATASET_GATEWAY_S3_BUCKET": BUCKET,
-        "STOKER_DATASET_GATEWAY_S3_SECURE": "false",
-        "STOKER_DATASET_GATEWAY_S3_REGION": REGION,
-        "STOKER_DATASET_GATEWAY_TRAINER_BUNDLE": str(facts.layout.trainer_bundle),
+        f"{prefix}S3_ENDPOINT": facts.object_store.endpoint,
+        f"{prefix}S3_ACCESS_KEY": facts.keys.s3_access_key.get_secret_value(),
+        f"{prefix}S3_SECRET_KEY": facts.keys.s3_secret_key.get_secret_value(),
+        f"{prefix}S3_BUCKET": BUCKET,
+        f"{prefix}S3_SECURE": "false",
+        f"{prefix}S3_REGION": REGION,
     }
 
 
@@ -145,6 +153,7 @@ _OWN: dict[str, EnvironmentBuilder] = {
     "api": _api_only,
     "deployer": _deployer_only,
     "dataset_gateway": _gateway_only,
+    "metrics": _metrics_only,
 }
 
 

@@ -9,6 +9,7 @@ from pydantic import SecretStr
 from stoker_api.accounts.endpoints import router as accounts
 from stoker_api.artifacts.endpoints import router as artifacts
 from stoker_api.budgets.endpoints import router as budgets
+from stoker_api.charts.endpoints import router as charts
 from stoker_api.datasets.endpoints import router as datasets
 from stoker_api.deploy.endpoints import router as deploy
 from stoker_api.following.endpoints import router as following
@@ -42,6 +43,7 @@ _ROUTERS = (
     jobs,
     following,
     reports,
+    charts,
     artifacts,
     deploy,
 )

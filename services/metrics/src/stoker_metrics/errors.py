@@ -16,7 +16,13 @@ Conflict
 └── TokenInUse           the token belongs to another attempt
 MessageInvalid
 └── AttemptUnknown       a report of an attempt that was never admitted here
+NotFound
+└── ObjectGone           an object that a row names is not in the store
+RequestInvalid
+└── PatternRefused       an expression that is wrong, or that takes too long
 ServiceUnavailable
+├── ChunkDamaged         the store gave back something else than was written
+├── PackedByAnother      another replica has packed these lines
 └── SilenceUnproven      the pod was not heard, but this service could not hear either
 """
 
@@ -25,7 +31,9 @@ from datetime import timedelta
 from stoker_shared.errors import (
     Conflict,
     MessageInvalid,
+    NotFound,
     PayloadTooLarge,
+    RequestInvalid,
     ServiceUnavailable,
     TooManyRequests,
     Unauthorised,
@@ -132,3 +140,35 @@ class SilenceUnproven(ServiceUnavailable):
 
     def __init__(self, job_id: str, attempt: int) -> None:
         super().__init__("metrics", f"it could not hear attempt {attempt} of {job_id} all the time lately")
+
+
+class ObjectGone(NotFound):
+    """An object that a row names is not in the store."""
+
+    def __init__(self) -> None:
+        super().__init__("part of this log", "in the object store", next_step="Ask for later lines.")
+
+
+class PatternRefused(RequestInvalid):
+    """An expression that is wrong, or that takes too long."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(
+            f"The expression cannot be searched for: {why}.",
+            next_step="Search for plain text, or write a simpler expression.",
+            fields={"pattern": why},
+        )
+
+
+class ChunkDamaged(ServiceUnavailable):
+    """The store gave back something else than was written."""
+
+    def __init__(self, object_key: str) -> None:
+        super().__init__("object store", f"{object_key} is not what was written")
+
+
+class PackedByAnother(ServiceUnavailable):
+    """Another replica has packed these lines."""
+
+    def __init__(self, object_key: str) -> None:
+        super().__init__("packing", f"the lines of {object_key} are packed already")

@@ -1,8 +1,9 @@
 """Wiring of the metrics service."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
 
 from fastapi import FastAPI
 
@@ -11,15 +12,21 @@ from stoker_metrics.attempts.service import Attempts
 from stoker_metrics.attempts.silence import Hearing
 from stoker_metrics.attempts.standings import Standings, StandingSettings
 from stoker_metrics.attempts.tokens import JobTokens
+from stoker_metrics.charts import subscribers as chart_subscribers
+from stoker_metrics.charts.service import ChartReader
 from stoker_metrics.lines import subscribers as line_subscribers
 from stoker_metrics.lines.service import LineReader
+from stoker_metrics.object_store import ObjectStore
+from stoker_metrics.packing.service import Packer
 from stoker_metrics.points import subscribers as point_subscribers
 from stoker_metrics.points.service import PointReader
 from stoker_metrics.reports.endpoints import router
 from stoker_metrics.reports.service import Intake, IntakeLimits
+from stoker_metrics.retention.service import Retention
 from stoker_metrics.settings import MetricsSettings
 from stoker_metrics.storing.service import Store
 from stoker_metrics.storing.subscribers import Storing
+from stoker_metrics.sweeping import Sweeper
 from stoker_shared.bus import Bus, BusSettings
 from stoker_shared.clock import Clock, SystemClock
 from stoker_shared.database import Database
@@ -40,21 +47,32 @@ def build(settings: MetricsSettings, *, clock: Clock | None = None) -> FastAPI:
     standings.register(bus)
     tokens = JobTokens(standings, clock=clock)
     attempts = Attempts(database, standings=standings, hearing=hearing, clock=clock)
+    objects = ObjectStore(settings.store_address)
     attempt_subscribers.register(bus, attempts)
     point_subscribers.register(bus, PointReader(database, attempts=attempts))
-    line_subscribers.register(bus, LineReader(database, attempts=attempts))
+    chart_subscribers.register(bus, ChartReader(database, attempts=attempts))
+    line_subscribers.register(bus, LineReader(database, objects, attempts=attempts))
     Storing(
-        Store(database, clock=clock, rules=settings.loss_rules()),
+        Store(database, clock=clock, rules=settings.loss_rules(), caps=settings.caps()),
         hearing=hearing,
         wake=relay.wake,
         workers=settings.storing_workers,
         patience=settings.storing_patience,
     ).register(bus)
+    sweeper = Sweeper(
+        Packer(database, objects, clock=clock, pack_after=settings.pack_after),
+        Retention(database, clock=clock, rules=settings.retention_rules()),
+        every=settings.sweep_every,
+    )
     bus.on_reconnect(relay.broker_returned)
     application = create_application(
         title="Stoker metrics",
         description="Takes what pods report. 202 means that it is on the broker's disk.",
-        lifespan=_lifespan(bus, database, relay, standings),
+        lifespan=_lifespan(
+            bus,
+            database,
+            works={"outbox relay": relay.run, "standings": standings.keep, "sweeper": sweeper.run},
+        ),
         checks={"postgres": database.is_ready, "nats": bus.is_ready},
         prometheus_token=settings.prometheus_token,
         begins_traces=False,
@@ -71,20 +89,17 @@ def build(settings: MetricsSettings, *, clock: Clock | None = None) -> FastAPI:
 
 
 def _lifespan(
-    bus: Bus, database: Database, relay: Relay, standings: Standings
+    bus: Bus, database: Database, *, works: Mapping[str, Callable[[], Coroutine[Any, Any, None]]]
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(_application: FastAPI) -> AsyncIterator[None]:
         await bus.start()
-        tasks = [
-            asyncio.create_task(relay.run(), name="outbox relay"),
-            asyncio.create_task(standings.keep(), name="standings"),
-        ]
+        running = [asyncio.create_task(work(), name=name) for name, work in works.items()]
         try:
             yield
         finally:
             await bus.stop()
-            await end_tasks(tasks)
+            await end_tasks(running)
             await database.close()
 
     return lifespan

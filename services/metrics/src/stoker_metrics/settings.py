@@ -3,14 +3,19 @@
 from datetime import timedelta
 from typing import Annotated
 
-from annotated_types import Gt
-from pydantic import Field
+from annotated_types import Ge, Gt
+from pydantic import Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 
+from stoker_metrics.keeping.schemas import Caps
+from stoker_metrics.object_store import StoreAddress
+from stoker_metrics.retention.service import RetentionRules
 from stoker_metrics.storing.loss import LossRules
 from stoker_shared.settings import ServiceSettings
 
 Duration = Annotated[timedelta, Gt(timedelta(0))]
+# The broker may send a report again for 12 h; what was dropped must not come back.
+Kept = Annotated[timedelta, Ge(timedelta(days=1))] | None
 
 LARGEST_BODY_BYTES = 700 * 1024
 """A message of the broker holds 1 MB; a body may grow a little when it is written anew."""
@@ -49,6 +54,43 @@ class MetricsSettings(ServiceSettings):
     )
     loss_divergence_points: int = Field(default=20, ge=1, description="if it stays there for so many points")
     loss_non_finite_points: int = Field(default=2, ge=1, description="NaN or infinite so often in a row ends a job")
+    max_points_per_job: int = Field(default=Caps().points, ge=1, description="Kept of a job; more is counted")
+    max_log_lines_per_job: int = Field(default=Caps().lines, ge=1, description="as max_points_per_job")
+    max_log_bytes_per_job: int = Field(default=Caps().log_bytes, ge=1, description="as max_points_per_job")
+
+    s3_endpoint: str = Field(pattern=r"^[^/\s]+$", description="host:port, without scheme")
+    s3_access_key: SecretStr
+    s3_secret_key: SecretStr
+    s3_bucket: str = Field(default="stoker", pattern=r"^[a-z0-9][a-z0-9.-]{2,62}$")
+    s3_secure: bool = False
+    s3_region: str = "us-east-1"
+    pack_after: Duration = Field(
+        default=timedelta(minutes=15), description="Lines of a running attempt stay rows for so long"
+    )
+    sweep_every: Duration = Field(default=timedelta(minutes=1), description="How often lines are packed and dropped")
+    keep_points: Kept = Field(default=timedelta(days=90), description="after an attempt's end; charts stay")
+    keep_charts: Kept = Field(default=None, description="after an attempt's end; none: for ever")
+    keep_logs: Kept = Field(default=timedelta(days=180), description="after an attempt's end; none: for ever")
+
+    @property
+    def store_address(self) -> StoreAddress:
+        """Where the object store is."""
+        return StoreAddress(
+            endpoint=self.s3_endpoint,
+            access_key=self.s3_access_key,
+            secret_key=self.s3_secret_key,
+            bucket=self.s3_bucket,
+            region=self.s3_region,
+            is_secure=self.s3_secure,
+        )
+
+    def retention_rules(self) -> RetentionRules:
+        """What is dropped when."""
+        return RetentionRules(points=self.keep_points, charts=self.keep_charts, logs=self.keep_logs)
+
+    def caps(self) -> Caps:
+        """How much is kept of one job."""
+        return Caps(self.max_points_per_job, self.max_log_lines_per_job, self.max_log_bytes_per_job)
 
     def loss_rules(self) -> LossRules:
         """When a loss is in trouble."""

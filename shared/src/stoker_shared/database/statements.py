@@ -9,7 +9,7 @@ from sqlalchemy import make_url
 
 from stoker_shared.errors import ServiceUnavailable
 
-_AWAY = (
+AWAY = (
     OSError,
     TimeoutError,
     asyncpg.InterfaceError,
@@ -49,7 +49,7 @@ class Statements:
                     raise
                 self._idle.append(connection)
                 return row
-        except _AWAY as error:
+        except AWAY as error:
             raise ServiceUnavailable("PostgreSQL", type(error).__name__) from error
 
     async def close(self) -> None:

@@ -32,6 +32,9 @@ class ReportRequest(Message):
     attempt: int = Field(ge=1)
 
 
+MOST_STEPS = 2**53
+"""No step is higher: JavaScript counts exactly up to here."""
+
 MOST_REPORTS = 250
 """Of one question. Answers must stay well below what a NATS message may hold (1 MiB)."""
 
@@ -98,6 +101,8 @@ class PointsQuery(Message):
     attempt: int | None = None
     after_sequence: int = 0
     limit: int = Field(default=1000, ge=1, le=10_000)
+    first_step: int = Field(default=0, ge=0)
+    last_step: int = Field(default=MOST_STEPS, ge=0, le=MOST_STEPS)
 
 
 class Point(Message):
@@ -114,6 +119,7 @@ class Points(Message):
 
     attempt: int
     points: list[Point]
+    not_kept: int = Field(default=0, description="Points that came after the job's cap was reached")
 
 
 class LinesQuery(Message):
@@ -124,6 +130,7 @@ class LinesQuery(Message):
     attempt: int | None = None
     after_sequence: int = 0
     limit: int = Field(default=1000, ge=1, le=10_000)
+    newest: int | None = Field(default=None, ge=1, description="Begin so many lines before the end")
 
 
 class Line(Message):
@@ -135,11 +142,23 @@ class Line(Message):
     text: str
 
 
+CappedBy = Literal["lines", "bytes"]
+
+
+class LinesNotKept(Message):
+    """Where a job's log is capped, and what came after that."""
+
+    after_sequence: int
+    lines: int
+    capped_by: CappedBy
+
+
 class Lines(Message):
     """Lines in order of sequence."""
 
     attempt: int
     lines: list[Line]
+    not_kept: LinesNotKept | None = None
 
 
 class Telemetry(Message):

@@ -1,20 +1,31 @@
 """What a job's machine reported: asked of the metrics service and the deployer."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends, Query
+from fastapi.responses import StreamingResponse
 
 from stoker_api.dependencies import CurrentAccount, PartsOfRequest
 from stoker_api.paths import JobPath
+from stoker_api.reports.logs import MOST_LINES, SearchWanted, whole_log
 from stoker_api.responses import NOT_FOUND, UNAUTHORISED, UNAVAILABLE
 from stoker_shared.rpc.deployer import LOGS, MachineLogs, MachineLogsQuery
-from stoker_shared.rpc.metrics import LINES, POINTS, Lines, LinesQuery, Points, PointsQuery
+from stoker_shared.rpc.log_search import LOG_SEARCH, LogMatches
+from stoker_shared.rpc.metrics import LINES, MOST_STEPS, POINTS, Lines, LinesQuery, Points, PointsQuery
 
 router = APIRouter(prefix="/v1/jobs", tags=["reports"], responses={**UNAUTHORISED, **NOT_FOUND, **UNAVAILABLE})
 
 Attempt = Annotated[int | None, Query(ge=1, description="The latest that has any, unless given")]
 After = Annotated[int, Query(ge=0, description="Only those with a higher sequence")]
+Step = Annotated[int, Query(ge=0, le=MOST_STEPS)]
 Limit = Annotated[int, Query(ge=1, le=10_000)]
+
+
+class Range:
+    """Which page of points or lines."""
+
+    def __init__(self, attempt: Attempt = None, after: After = 0, limit: Limit = 1000) -> None:
+        self.values: dict[str, Any] = {"attempt": attempt, "after_sequence": after, "limit": limit}
 
 
 @router.get("/{job_id}/metrics", summary="Stored metrics")
@@ -22,13 +33,14 @@ async def get_metrics(
     job_id: JobPath,
     account: CurrentAccount,
     parts: PartsOfRequest,
-    attempt: Attempt = None,
-    after: After = 0,
-    limit: Limit = 1000,
+    wanted: Annotated[Range, Depends()],
+    first_step: Step = 0,
+    last_step: Step = MOST_STEPS,
 ) -> Points:
-    """Points in order. Ask on with `after` set to the last sequence."""
+    """Points in order, every one. Ask on with `after` set to the last sequence. For a chart: `/v1/jobs/{id}/chart`."""
     await parts.jobs.get(account.user_id, job_id)
-    question = PointsQuery(owner=account.user_id, job_id=job_id, attempt=attempt, after_sequence=after, limit=limit)
+    steps = {"first_step": first_step, "last_step": last_step}
+    question = PointsQuery(owner=account.user_id, job_id=job_id, **wanted.values, **steps)
     return await parts.rpc.ask(POINTS, question)
 
 
@@ -37,14 +49,50 @@ async def get_logs(
     job_id: JobPath,
     account: CurrentAccount,
     parts: PartsOfRequest,
-    attempt: Attempt = None,
-    after: After = 0,
-    limit: Limit = 1000,
+    wanted: Annotated[Range, Depends()],
+    tail: Annotated[int | None, Query(ge=1, le=10_000, description="Begin so many lines before the end")] = None,
 ) -> Lines:
-    """Lines in order. Ask on with `after` set to the last sequence."""
+    """Lines in order, until a page is empty. Ask on with `after` set to the last sequence. `not_kept`: over the cap."""
     await parts.jobs.get(account.user_id, job_id)
-    question = LinesQuery(owner=account.user_id, job_id=job_id, attempt=attempt, after_sequence=after, limit=limit)
+    question = LinesQuery(owner=account.user_id, job_id=job_id, **wanted.values, newest=tail)
     return await parts.rpc.ask(LINES, question)
+
+
+@router.get("/{job_id}/logs/search", summary="Search the log")
+async def search_logs(
+    job_id: JobPath,
+    account: CurrentAccount,
+    parts: PartsOfRequest,
+    wanted: Annotated[SearchWanted, Depends()],
+) -> LogMatches:
+    """Lines that contain a text or match an expression, and where.
+
+    One answer takes two seconds at most: ask on with `after` set to `searched_to` until `is_end`.
+    """
+    await parts.jobs.get(account.user_id, job_id)
+    return await parts.rpc.ask(LOG_SEARCH, wanted.query(account.user_id, job_id))
+
+
+@router.get(
+    "/{job_id}/logs/download",
+    summary="Download the log",
+    response_class=StreamingResponse,
+    responses={200: {"content": {"text/plain": {}}, "description": "The lines, one after the other"}},
+)
+async def download_logs(
+    job_id: JobPath, account: CurrentAccount, parts: PartsOfRequest, attempt: Attempt = None
+) -> StreamingResponse:
+    """The whole log as text, as it stands now. A log that is capped says so at its end."""
+    await parts.jobs.get(account.user_id, job_id)
+    question = LinesQuery(owner=account.user_id, job_id=job_id, attempt=attempt, limit=MOST_LINES)
+    # The first page before the first byte: what is refused is answered as an error.
+    first = await parts.rpc.ask(LINES, question)
+    name = f"{job_id}-{first.attempt}.log"
+    return StreamingResponse(
+        whole_log(parts.rpc, question, first),
+        media_type="text/plain; charset=utf-8",
+        headers={"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store"},
+    )
 
 
 @router.get("/{job_id}/machine-logs", summary="Raw output of the machine")

@@ -1,6 +1,7 @@
 """Metric points for those who may see them."""
 
 from stoker_metrics.attempts.service import Attempts
+from stoker_metrics.keeping.repository import KeptRepository
 from stoker_metrics.pages import fitting
 from stoker_metrics.points.repository import PointRepository
 from stoker_shared.database import Database
@@ -13,6 +14,7 @@ class PointReader:
     def __init__(self, database: Database, *, attempts: Attempts) -> None:
         self._database = database
         self._attempts = attempts
+        self._kept = KeptRepository()
         self._rows = PointRepository()
 
     async def points(self, query: PointsQuery) -> Points:
@@ -23,10 +25,17 @@ class PointReader:
         """
         await self._attempts.check_owner(job_id=query.job_id, owner=query.owner)
         async with self._database.transaction() as session:
-            attempt = query.attempt
-            if attempt is None:
-                attempt = await self._rows.latest_attempt(session, job_id=query.job_id) or 0
+            kept = await self._kept.with_points(session, job_id=query.job_id, attempt=query.attempt)
+            if kept is None:
+                return Points(attempt=query.attempt or 0, points=[])
             page = await self._rows.page(
-                session, job_id=query.job_id, attempt=attempt, after=query.after_sequence, limit=query.limit
+                session,
+                (query.job_id, kept.attempt),
+                day=kept.day,
+                after=query.after_sequence,
+                limit=query.limit,
+                steps=(query.first_step, query.last_step),
             )
-        return Points(attempt=attempt, points=fitting(page))
+        return Points(
+            attempt=kept.attempt, points=fitting(page), not_kept=max(0, kept.points_seen - kept.points_allowed)
+        )

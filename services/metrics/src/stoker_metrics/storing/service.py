@@ -6,8 +6,10 @@ from uuid import uuid4
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from stoker_metrics.errors import AttemptUnknown
-from stoker_metrics.lines.repository import LineRepository
-from stoker_metrics.points.repository import PointRepository
+from stoker_metrics.keeping.repository import KeptRepository
+from stoker_metrics.keeping.schemas import Caps
+from stoker_metrics.lines.keeping import LineKeeper
+from stoker_metrics.points.keeping import PointKeeper
 from stoker_metrics.storing.loss import LossRules
 from stoker_metrics.storing.progress import Fact, PhaseEntered, Progress, advance
 from stoker_metrics.storing.repository import StoringRepository
@@ -17,19 +19,23 @@ from stoker_shared.clock import Clock
 from stoker_shared.database import Database
 from stoker_shared.events import LossTroubled, PodEvent, PodExited, PodPhaseChanged
 from stoker_shared.outbox import enqueue
-from stoker_shared.rpc.metrics import Alert, Exit, Heartbeat, LogBatch, LossTrouble, MetricsBatch
+from stoker_shared.rpc.metrics import Alert, Exit, Heartbeat, Line, LogBatch, LossTrouble, MetricsBatch, Point
 
 
 class Store:
     """Stores what pods reported. The same message again changes nothing."""
 
-    def __init__(self, database: Database, *, clock: Clock, rules: LossRules | None = None) -> None:
+    def __init__(
+        self, database: Database, *, clock: Clock, rules: LossRules | None = None, caps: Caps | None = None
+    ) -> None:
         self._database = database
         self._loss_rules = rules or LossRules()
         self._clock = clock
         self._rows = StoringRepository()
-        self._points = PointRepository()
-        self._lines = LineRepository()
+        self._kept = KeptRepository()
+        self._points = PointKeeper()
+        self._lines = LineKeeper()
+        self._caps = caps or Caps()
 
     async def store(self, batch: Sequence[Received]) -> int:
         """Store all of it or nothing. Returns how many events wait in the outbox because of it.
@@ -51,9 +57,31 @@ class Store:
 
     async def _store_items(self, session: AsyncSession, batch: Sequence[Received]) -> None:
         messages = [received.message for received in batch]
-        await self._points.store(session, [message for message in messages if isinstance(message, MetricsBatch)])
-        await self._lines.store(session, [message for message in messages if isinstance(message, LogBatch)])
+        points: dict[AttemptKey, list[Point]] = {}
+        lines: dict[AttemptKey, list[Line]] = {}
+        for message in messages:
+            if isinstance(message, MetricsBatch):
+                points.setdefault((message.job_id, message.attempt), []).extend(message.points)
+            if isinstance(message, LogBatch):
+                lines.setdefault((message.job_id, message.attempt), []).extend(message.lines)
+        if points or lines:
+            await self._keep(session, points, lines)
         await self._rows.store_alerts(session, [message for message in messages if isinstance(message, Alert)])
+
+    async def _keep(
+        self,
+        session: AsyncSession,
+        points: Mapping[AttemptKey, Sequence[Point]],
+        lines: Mapping[AttemptKey, Sequence[Line]],
+    ) -> None:
+        before = await self._kept.read(session, points.keys() | lines.keys(), caps=self._caps)
+        for key in sorted(points.keys() | lines.keys()):
+            if key not in before:
+                raise AttemptUnknown(*key)
+        await self._kept.ensure_partitions(session, {kept.day for kept in before.values()})
+        after = before | await self._points.keep(session, points, before)
+        after |= await self._lines.keep(session, lines, after)
+        await self._kept.write(session, {key: kept for key, kept in after.items() if kept != before[key]})
 
     async def _move(
         self, session: AsyncSession, batch: Sequence[Received], known: Mapping[AttemptKey, Progress]

@@ -1,0 +1,110 @@
+"""What a job's machine has reported: metrics, charts, log lines."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+from pydantic import BaseModel
+
+from stoker.client.errors import ConnectionLost, NoIdentifier
+from stoker.client.following import PAGE
+from stoker.client.http import RetryPolicy, parsed, send, shown
+from stoker_shared.rpc.log_search import MOST_MATCHES, LogMatches, Match
+from stoker_shared.rpc.metrics import Line, Lines, LinesNotKept, Point, Points
+from stoker_shared.rpc.series import Chart, Latest, RunLatest
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
+
+_SEGMENT = re.compile(r"[A-Za-z0-9_-]{1,100}")
+
+
+class Reading:
+    """The part of the client that reads; `_http` and `_retry` are set by the client."""
+
+    _http: httpx.Client
+    _retry: RetryPolicy
+
+    def metrics(self, job_id: str) -> list[Point]:
+        """The stored points of the latest attempt that has any."""
+        return list(self._pages(Points, f"/v1/jobs/{segment(job_id)}/metrics", "points"))
+
+    def logs(self, job_id: str) -> Iterator[Line]:
+        """The stored log lines of the latest attempt that has any, in order."""
+        return self._pages(Lines, f"/v1/jobs/{segment(job_id)}/logs", "lines")
+
+    def log_tail(self, job_id: str, count: int) -> Iterator[Line]:
+        """The last lines of the latest attempt that has any, in order."""
+        return self._pages(Lines, f"/v1/jobs/{segment(job_id)}/logs", "lines", tail=count)
+
+    def log_cap(self, job_id: str) -> LinesNotKept | None:
+        """Where the log is capped, if it is."""
+        path = f"/v1/jobs/{segment(job_id)}/logs"
+        return self._get(Lines, path, params={"limit": 1, "tail": 1}).not_kept
+
+    def search_logs(self, job_id: str, pattern: str, *, is_expression: bool = False) -> Iterator[Match]:
+        """Lines that contain a text, or match a regular expression, in order; upper and lower case are the same."""
+        wanted = {"q": pattern, "expression": is_expression, "limit": MOST_MATCHES}
+        after, is_end = 0, False
+        while not is_end:
+            path = f"/v1/jobs/{segment(job_id)}/logs/search"
+            page = self._get(LogMatches, path, params={**wanted, "after": after})
+            yield from page.matches
+            after, is_end = page.searched_to, page.is_end
+
+    def download_logs(self, job_id: str, to: str | Path) -> Path:
+        """The whole log of the latest attempt as a file of text. Nothing is left of one that breaks off."""
+        target = Path(to)
+        part = target.with_name(f"{target.name}.part")
+        path = f"/v1/jobs/{segment(job_id)}/logs/download"
+
+        def fetch() -> None:
+            response = send(self._http, self._http.build_request("GET", path), stream=True)
+            try:
+                with part.open("wb") as file:
+                    for block in response.iter_bytes():
+                        file.write(block)
+            except httpx.TransportError as error:
+                raise ConnectionLost(shown(response.request.url), str(error) or type(error).__name__) from error
+            finally:
+                response.close()
+
+        try:
+            self._retry.run(fetch)
+            part.replace(target)
+        finally:
+            part.unlink(missing_ok=True)
+        return target
+
+    def chart(self, *job_ids: str, metrics: Sequence[str] = (), most_points: int = 1000) -> Chart:
+        """Metrics of runs of any length, side by side, down-sampled to so many points at most."""
+        wanted = {"job_id": [segment(job_id) for job_id in job_ids], "metric": list(metrics)}
+        return self._get(Chart, "/v1/charts", params={**wanted, "most_points": most_points})
+
+    def latest_metrics(self, *job_ids: str) -> list[RunLatest]:
+        """The newest value of each metric of jobs, in their order."""
+        wanted = {"job_id": [segment(job_id) for job_id in job_ids]}
+        return self._get(Latest, "/v1/charts/latest", params=wanted).runs
+
+    def _pages(self, kind: type[ModelT], path: str, entries: str, **more: Any) -> Iterator[Any]:
+        after = 0
+        while True:
+            page = getattr(self._get(kind, path, params={"after": after, "limit": PAGE, **more}), entries)
+            yield from page
+            if not page:  # a page that is merely short was cut by size
+                return
+            after = page[-1].sequence
+
+    def _get(self, kind: type[ModelT], path: str, *, params: Mapping[str, Any] | None = None) -> ModelT:
+        return parsed(kind, self._call("GET", path, params=params))
+
+    def _call(self, method: str, path: str, **arguments: Any) -> httpx.Response:
+        return self._retry.run(lambda: send(self._http, self._http.build_request(method, path, **arguments)))
+
+
+def segment(identifier: str) -> str:
+    # What somebody typed must not lead to another address.
+    if not _SEGMENT.fullmatch(identifier):
+        raise NoIdentifier(identifier)
+    return identifier

@@ -1,0 +1,1 @@
+"""Old log lines as compressed chunks in the object store."""

@@ -1,0 +1,1 @@
+"""Rules of how long things are kept, and their enforcement."""
