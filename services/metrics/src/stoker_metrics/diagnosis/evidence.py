@@ -1,0 +1,46 @@
+"""What is known of an attempt that has ended, as statements that causes are looked for in."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from stoker_shared.job_state import EndReason
+from stoker_shared.rpc.diagnosis import Evidence
+from stoker_shared.rpc.metrics import Alert, ExitFacts, Line, LossTrouble
+
+LONGEST_TEXT = 1000
+"""More of a line is not looked at: expressions over endless lines take endless time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """An attempt's end and what was reported before it. `detail` is the deployer's, with what the provider said."""
+
+    reason: EndReason | None = None
+    detail: str = ""
+    exit: ExitFacts | None = None
+    loss_trouble: LossTrouble | None = None
+    alerts: Sequence[Alert] = ()
+    lines: Sequence[Line] = field(default=())
+
+    def statements(self) -> Iterator[Evidence]:
+        """All that was said, one line each; what is said again and again only once."""
+        seen: set[tuple[str, str]] = set()
+        for source, sequence, text in self._told():
+            for part in text.splitlines():
+                cut = part.strip()[:LONGEST_TEXT]
+                if cut and (source, cut) not in seen:
+                    seen.add((source, cut))
+                    yield Evidence(source=source, sequence=sequence, text=cut)  # type: ignore[arg-type]
+
+    def _told(self) -> Iterator[tuple[str, int | None, str]]:
+        if self.exit is not None:
+            yield "exit", None, self.exit.message
+        yield "end", None, self.detail
+        if self.loss_trouble is not None:
+            yield "loss", None, self.loss_trouble.detail
+        for alert in self.alerts:
+            yield "alert", alert.sequence, alert.message
+        for line in self.lines:
+            yield "log", line.sequence, line.text
+        if self.exit is not None and not self.lines:
+            yield from (("exit", None, text) for text in self.exit.last_lines)
