@@ -12,7 +12,8 @@ Conflict
 MessageInvalid
 └── AttemptUnknown       a report of an attempt that was never admitted here
 ServiceUnavailable
-└── SilenceUnproven      the pod was not heard, but this service could not hear either
+├── SilenceUnproven      the pod was not heard, but this service could not hear either
+└── EvidenceIncomplete   reports of an attempt that is to be diagnosed are not stored yet
 """
 
 from datetime import timedelta
@@ -104,3 +105,10 @@ class SilenceUnproven(ServiceUnavailable):
 
     def __init__(self, job_id: str, attempt: int) -> None:
         super().__init__("metrics", f"it could not hear attempt {attempt} of {job_id} all the time lately")
+
+
+class EvidenceIncomplete(ServiceUnavailable):
+    """Reports of an attempt that is to be diagnosed are not stored yet."""
+
+    def __init__(self, job_id: str, attempt: int) -> None:
+        super().__init__("metrics", f"not all reports of attempt {attempt} of {job_id} are stored")

@@ -10,6 +10,8 @@ from stoker_metrics.attempts import subscribers as attempt_subscribers
 from stoker_metrics.attempts.service import Attempts
 from stoker_metrics.attempts.silence import Hearing
 from stoker_metrics.attempts.tokens import JobTokens, TokenMemorySettings
+from stoker_metrics.diagnosis.service import Diagnoser
+from stoker_metrics.diagnosis.subscribers import Ends
 from stoker_metrics.lines import subscribers as line_subscribers
 from stoker_metrics.lines.service import LineReader
 from stoker_metrics.points import subscribers as point_subscribers
@@ -47,6 +49,8 @@ def build(settings: MetricsSettings, *, clock: Clock | None = None) -> FastAPI:
         workers=settings.storing_workers,
         patience=settings.storing_patience,
     ).register(bus)
+    diagnoser = Diagnoser(database, attempts=attempts, clock=clock)
+    Ends(bus, diagnoser, wake=relay.wake, patience=settings.evidence_patience).register()
     bus.on_reconnect(relay.broker_returned)
     application = create_application(
         title="Stoker metrics",

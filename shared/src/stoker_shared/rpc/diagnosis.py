@@ -26,6 +26,9 @@ Change = Literal[
 ]
 """What another plan may do differently. The api applies it to the failed job's plan and plans anew."""
 
+Source = Literal["log", "exit", "alert", "loss", "end"]
+"""A log line, the exit report, an alert, what the loss did, or what the deployer knows of the end."""
+
 UNKNOWN = "unknown"
 """The cause when nothing matched. Nobody guesses then: the last error lines are shown."""
 
@@ -33,7 +36,7 @@ UNKNOWN = "unknown"
 class Evidence(Message):
     """Where a cause was read. `sequence` is that of the log line or alert, so that the log can be opened there."""
 
-    source: Literal["log", "exit", "alert", "loss", "end"]
+    source: Source
     text: str
     sequence: int | None = None
 

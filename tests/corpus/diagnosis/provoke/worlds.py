@@ -43,7 +43,7 @@ def trl(kind: str, folder: Path, *, rows: list[dict[str, Any]], **changes: Any) 
     """Train two steps with a TRL trainer."""
     import trl as library
     from datasets import Dataset
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
     words = tokenizer(folder)
     if "chat_template" in changes:
@@ -56,6 +56,8 @@ def trl(kind: str, folder: Path, *, rows: list[dict[str, Any]], **changes: Any) 
     config = getattr(library, f"{kind}Config")(**(settings | {"per_device_train_batch_size": 2} | changes))
     data = Dataset.from_list(rows) if rows else Dataset.from_dict({"text": []})
     language_model = AutoModelForCausalLM.from_pretrained(model(folder))
+    if kind == "Reward":
+        language_model = AutoModelForSequenceClassification.from_pretrained(model(folder), num_labels=1)
     made = getattr(library, f"{kind}Trainer")
     made(model=language_model, args=config, train_dataset=data, processing_class=words, **given).train()
 
@@ -106,7 +108,7 @@ def hub(folder: Path, *, status: int, code: str | None, message: str, token: str
             self.send_header("Content-Length", "0")
             self.end_headers()
 
-        do_GET = do_HEAD
+        do_GET = do_HEAD  # noqa: N815 - the library names it
 
         def log_message(self, *_args: object) -> None:
             """Silent."""
@@ -173,7 +175,13 @@ def pip(folder: Path, *arguments: str) -> None:
     """Install from the folder alone."""
     command = [sys.executable, "-m", "pip", "install", "--no-index", "--find-links", str(folder)]
     target = ["--target", str(folder / "target"), "--disable-pip-version-check", "--no-cache-dir"]
-    subprocess.run([*command, *target, *arguments], check=False)
+    subprocess.run([*command, *target, *arguments], check=False, env=plain_environment())
+
+
+def plain_environment() -> dict[str, str]:
+    """The environment without what this machine tells pip."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PIP_")}
+    return kept | {"PIP_CONFIG_FILE": "/dev/null", "NO_PROXY": "*"}
 
 
 def two_ranks(folder: Path, body: str) -> None:

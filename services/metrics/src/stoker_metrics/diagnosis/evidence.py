@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from stoker_shared.job_state import EndReason
-from stoker_shared.rpc.diagnosis import Evidence
+from stoker_shared.rpc.diagnosis import Evidence, Source
 from stoker_shared.rpc.metrics import Alert, ExitFacts, Line, LossTrouble
 
 LONGEST_TEXT = 1000
@@ -30,9 +30,9 @@ class Known:
                 cut = part.strip()[:LONGEST_TEXT]
                 if cut and (source, cut) not in seen:
                     seen.add((source, cut))
-                    yield Evidence(source=source, sequence=sequence, text=cut)  # type: ignore[arg-type]
+                    yield Evidence(source=source, sequence=sequence, text=cut)
 
-    def _told(self) -> Iterator[tuple[str, int | None, str]]:
+    def _told(self) -> Iterator[tuple[Source, int | None, str]]:
         if self.exit is not None:
             yield "exit", None, self.exit.message
         yield "end", None, self.detail

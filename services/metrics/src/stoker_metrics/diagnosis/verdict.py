@@ -64,9 +64,9 @@ def last_errors(known: Known) -> list[Evidence]:
 
 def _suspicions(known: Known) -> list[_Suspicion]:
     found: dict[str, _Suspicion] = {}
-    for cause in CAUSES:
-        if known.reason in cause.reasons:
-            said = Evidence(source="end", text=known.reason.value)
+    if known.reason is not None:
+        said = Evidence(source="end", text=known.reason.value)
+        for cause in (cause for cause in CAUSES if known.reason in cause.reasons):
             found.setdefault(cause.name, _Suspicion(cause)).add(said, cause.reasons[known.reason] + _FIRST_HAND)
     for statement in known.statements():
         factor = _SURVIVED_FACTOR if _SURVIVED.search(statement.text) else 1.0
