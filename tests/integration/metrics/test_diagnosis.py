@@ -160,7 +160,6 @@ async def test_nothing_known_is_told_as_unknown_with_the_last_error_lines(
     found = await until(lambda: diagnosis(world.plane), what="a diagnosis")
     assert found is not None
     assert found.verdict.cause == "unknown"
-    assert [(one.sequence, one.text) for one in found.last_errors][0] == (None, "exit code 1") or found.last_errors
     assert "OddError: the moon is full" in [one.text for one in found.last_errors]
 
 

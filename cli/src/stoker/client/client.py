@@ -9,9 +9,9 @@ from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-import httpx
 from pydantic import BaseModel, SecretStr
 
+from stoker.client.diagnosing import DiagnosisCalls
 from stoker.client.errors import (
     AnswerNotUnderstood,
     DatasetRejected,
@@ -20,7 +20,7 @@ from stoker.client.errors import (
     PlanBlocked,
 )
 from stoker.client.following import PAGE, Follower
-from stoker.client.http import RetryPolicy, open_http, parsed, send
+from stoker.client.http import RetryPolicy, open_http, parsed
 from stoker.client.models import (
     Account,
     ArtifactDownload,
@@ -59,7 +59,7 @@ UploadProgress = Callable[[str, int, int], None]
 """Told as (what is done: "hashing", "sending" or "checking", bytes done, bytes in all)."""
 
 
-class Client:
+class Client(DiagnosisCalls):
     """Talks to one Stoker server. Finds it by itself where a local stack runs or the environment names one.
 
     Calls that get no answer are repeated for `retry.give_up_after`; all of them can be repeated without harm.
@@ -367,15 +367,6 @@ class Client:
             if not page:  # a page that is merely short was cut by size
                 return
             after = page[-1].sequence
-
-    def _get(self, kind: type[ModelT], path: str, *, params: Mapping[str, Any] | None = None) -> ModelT:
-        return parsed(kind, self._call("GET", path, params=params))
-
-    def _post(self, kind: type[ModelT], path: str, content: Any, *, headers: Mapping[str, str] | None = None) -> ModelT:
-        return parsed(kind, self._call("POST", path, json=content, headers=headers))
-
-    def _call(self, method: str, path: str, **arguments: Any) -> httpx.Response:
-        return self._retry.run(lambda: send(self._http, self._http.build_request(method, path, **arguments)))
 
 
 def _named(what: str, progress: UploadProgress | None) -> Progress | None:

@@ -10,6 +10,7 @@ from stoker_api.artifacts.endpoints import router as artifacts
 from stoker_api.budgets.endpoints import router as budgets
 from stoker_api.datasets.endpoints import router as datasets
 from stoker_api.deploy.endpoints import router as deploy
+from stoker_api.diagnosis.endpoints import router as diagnosis
 from stoker_api.following.endpoints import router as following
 from stoker_api.jobs.endpoints import router as jobs
 from stoker_api.plans.endpoints import router as plans
@@ -41,6 +42,7 @@ _ROUTERS = (
     jobs,
     following,
     reports,
+    diagnosis,
     artifacts,
     deploy,
 )

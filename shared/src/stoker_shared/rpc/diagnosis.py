@@ -21,6 +21,7 @@ Change = Literal[
     "longer_duration",
     "higher_price_ceiling",
     "full_precision",
+    "with_hub_token",
     "fresh_start",
     "same_again",
 ]

@@ -1,6 +1,6 @@
 """Causes: the Hub, keys, the network between machine and services."""
 
-from stoker_metrics.diagnosis.cause import HINT, LIKELY, SURE, Cause
+from stoker_metrics.diagnosis.cause import CERTAIN, HINT, LIKELY, SURE, Cause
 from stoker_shared.job_state import EndReason
 
 _ROUTE = frozenset({"dns_failure", "tls_failure"})
@@ -17,7 +17,7 @@ ACCESS: tuple[Cause, ...] = (
             r"is gated\. You must be authenticated": SURE,
             r"awaiting a review from the repo authors": SURE,
         },
-        changes=("same_again",),
+        changes=("with_hub_token",),
     ),
     Cause(
         "hub_token_refused",
@@ -128,7 +128,7 @@ ACCESS: tuple[Cause, ...] = (
         "provider_key_refused",
         "The provider refused the key.",
         "Set a valid key for the provider: stoker secrets set.",
-        reasons={EndReason.PROVIDER_AUTH_FAILED: SURE},
+        reasons={EndReason.PROVIDER_AUTH_FAILED: CERTAIN},
         changes=("same_again",),
     ),
     Cause(
@@ -138,7 +138,7 @@ ACCESS: tuple[Cause, ...] = (
         patterns={
             r"(balance|credits?|funds).*(too low|insufficient|not enough)|insufficient (funds|balance|credit)": LIKELY
         },
-        reasons={EndReason.PROVIDER_FUNDS: SURE},
+        reasons={EndReason.PROVIDER_FUNDS: CERTAIN},
         changes=("same_again",),
     ),
 )

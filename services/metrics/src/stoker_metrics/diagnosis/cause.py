@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from stoker_shared.job_state import EndReason
 from stoker_shared.rpc.diagnosis import Change
 
-SURE, LIKELY, HINT = 0.95, 0.8, 0.55
-"""Only this cause says so; others could but seldom do; a trace that something else may have left as well."""
+CERTAIN, SURE, LIKELY, HINT = 0.99, 0.95, 0.8, 0.55
+"""The deployer's own decision; only this cause says so; others seldom do; something else may leave this trace."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """Causes: what the provider, the machine, money and time did."""
 
-from stoker_metrics.diagnosis.cause import HINT, LIKELY, SURE, Cause
+from stoker_metrics.diagnosis.cause import CERTAIN, HINT, LIKELY, SURE, Cause
 from stoker_shared.job_state import EndReason
 
 _ANY = frozenset({"*"})
@@ -10,35 +10,35 @@ MACHINES: tuple[Cause, ...] = (
         "stopped_by_user",
         "You stopped the job.",
         "Launch it again when you want it to run.",
-        reasons={EndReason.CANCELLED_BY_USER: SURE},
+        reasons={EndReason.CANCELLED_BY_USER: CERTAIN},
         changes=("same_again",),
     ),
     Cause(
         "budget_not_covered",
         "The budget did not cover the beginning of an attempt.",
         "Raise the budget of the level that the detail names, or choose a cheaper offer.",
-        reasons={EndReason.BUDGET_NOT_COVERED: SURE},
+        reasons={EndReason.BUDGET_NOT_COVERED: CERTAIN},
         changes=("higher_budget", "other_offer"),
     ),
     Cause(
         "budget_exhausted",
         "The budget was spent before the training was over.",
         "Raise the budget, or train fewer steps.",
-        reasons={EndReason.BUDGET_EXHAUSTED: SURE},
+        reasons={EndReason.BUDGET_EXHAUSTED: CERTAIN},
         changes=("higher_budget",),
     ),
     Cause(
         "duration_reached",
         "The longest allowed run was over before the training was.",
         "Raise max_duration, or train fewer steps.",
-        reasons={EndReason.MAX_DURATION_REACHED: SURE},
+        reasons={EndReason.MAX_DURATION_REACHED: CERTAIN},
         changes=("longer_duration",),
     ),
     Cause(
         "price_above_ceiling",
         "Every offer cost more than the job may pay for an hour.",
         "Raise the price ceiling, or allow cheaper GPU types.",
-        reasons={EndReason.PRICE_ABOVE_CEILING: SURE},
+        reasons={EndReason.PRICE_ABOVE_CEILING: CERTAIN},
         changes=("higher_price_ceiling", "other_offer"),
     ),
     Cause(
@@ -48,7 +48,7 @@ MACHINES: tuple[Cause, ...] = (
         patterns={
             r"no longer any instances available|not enough free GPUs|does not have the resources to deploy": LIKELY
         },
-        reasons={EndReason.NO_CAPACITY: SURE},
+        reasons={EndReason.NO_CAPACITY: CERTAIN},
         changes=("other_offer", "same_again"),
     ),
     Cause(
