@@ -45,11 +45,11 @@ def retry(
     """Launch a proposal for a failed job: the first, or the one with that number."""
     with session_of(context).client() as client:
         known = client.proposals(job)
-        launched = client.retry(job, _chosen(known, change), priority=priority)
+        launched = client.retry(job, chosen_proposal(known, change), priority=priority)
     if as_json:
         print_json(launched)
         return
-    chosen = _chosen(known, change)
+    chosen = chosen_proposal(known, change)
     results().print(f"launched [bold]{launched.job_id}[/]: {escape(chosen.summary)}, {_cost(chosen)}")
     results().print(f"Follow it: stoker watch {launched.job_id}")
 
@@ -86,7 +86,12 @@ def _where(evidence: Evidence) -> str:
     return f"{evidence.source} {evidence.sequence}: "
 
 
-def _chosen(known: Proposals, number: int) -> Proposal:
+def chosen_proposal(known: Proposals, number: int) -> Proposal:
+    """The proposal with that number.
+
+    Raises:
+        RequestInvalid: there is none.
+    """
     chosen = next((one for one in known.proposals if one.number == number), None)
     if chosen is None:
         count = len(known.proposals)

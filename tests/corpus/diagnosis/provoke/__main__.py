@@ -76,8 +76,8 @@ def _run(provoke: Any, folder: Path, output: Path) -> None:
     sys.stdout, sys.stderr = open(1, "w", buffering=1), open(2, "w", buffering=1)  # noqa: SIM115 - until the end
     try:
         provoke(folder)
-    except BaseException:  # noqa: BLE001 - what comes is what is wanted
-        traceback.print_exc()
+    except BaseException as error:  # noqa: BLE001 - what comes is what is wanted
+        traceback.print_exception(error)
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(1)

@@ -98,7 +98,7 @@ def gptq_without_library(folder: Path) -> None:
 
 def name_unknown_for_pip(folder: Path) -> None:
     command = [sys.executable, "-m", "pip", "install", "--retries", "1", "--timeout", "2", "--target", str(folder)]
-    index = ["--index-url", "http://packages.invalid/simple", "alpha-tools-of-acme"]
+    index = ["-i", "http://packages.invalid/simple", "alpha-tools-of-acme"]
     subprocess.run([*command, *index], check=False, env=worlds.plain_environment())
 
 

@@ -173,7 +173,7 @@ def wheel(folder: Path, name: str, version: str, *, requires: str = "", python: 
 
 def pip(folder: Path, *arguments: str) -> None:
     """Install from the folder alone."""
-    command = [sys.executable, "-m", "pip", "install", "--no-index", "--find-links", str(folder)]
+    command = [sys.executable, "-m", "pip", "install", "--no-index", "-f", str(folder)]
     target = ["--target", str(folder / "target"), "--disable-pip-version-check", "--no-cache-dir"]
     subprocess.run([*command, *target, *arguments], check=False, env=plain_environment())
 
