@@ -23,7 +23,7 @@ def a_finding(**changes: Any) -> Finding:
         "advice": "Larger.",
         "evidence": [seen],
     }
-    return Finding.model_validate(values | changes)
+    return Finding.model_validate(values | {"evidence": [seen]} | changes)
 
 
 def a_diagnosis(*findings: Finding, **changes: Any) -> Diagnosis:
