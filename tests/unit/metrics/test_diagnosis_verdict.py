@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 
 from stoker_metrics.diagnosis.causes import CAUSES
-from stoker_metrics.diagnosis.evidence import LONGEST_TEXT, Known
+from stoker_metrics.diagnosis.evidence import LONGEST_TEXT, MOST_CHARACTERS, Known
 from stoker_metrics.diagnosis.verdict import findings_of, last_errors, unknown
 from stoker_shared.job_state import ENDINGS, EndReason, JobStatus
 from stoker_shared.rpc.diagnosis import UNKNOWN
@@ -84,6 +84,15 @@ def test_the_same_line_a_thousand_times_is_one_piece_of_evidence() -> None:
 
 def test_endless_lines_are_cut() -> None:
     assert all(len(one.text) <= LONGEST_TEXT for one in Known(lines=lines("x" * 1_000_000)).statements())
+
+
+def test_of_a_huge_log_the_end_is_read() -> None:
+    texts = [f"{number} {'x' * 990}" for number in range(3000)]
+    known = Known(lines=lines(CUDA_OOM, *texts, NCCL))
+    read = [one.text for one in known.statements()]
+    assert sum(map(len, read)) <= MOST_CHARACTERS
+    assert read[-1] == NCCL
+    assert causes(known) == ["device_communication"]
 
 
 @pytest.mark.parametrize("reason", [reason for reason in EndReason if reason not in SILENT])

@@ -10,6 +10,9 @@ from stoker_shared.rpc.metrics import Alert, ExitFacts, Line, LossTrouble
 LONGEST_TEXT = 1000
 """More of a line is not looked at: expressions over endless lines take endless time."""
 
+MOST_CHARACTERS = 300_000
+"""Of all lines together, the last ones: about a second of work. The service has others to listen to."""
+
 
 @dataclass(frozen=True, slots=True)
 class Known:
@@ -40,7 +43,18 @@ class Known:
             yield "loss", None, self.loss_trouble.detail
         for alert in self.alerts:
             yield "alert", alert.sequence, alert.message
-        for line in self.lines:
+        for line in _last(self.lines):
             yield "log", line.sequence, line.text
         if self.exit is not None and not self.lines:
             yield from (("exit", None, text) for text in self.exit.last_lines)
+
+
+def _last(lines: Sequence[Line]) -> list[Line]:
+    kept: list[Line] = []
+    left = MOST_CHARACTERS
+    for line in reversed(lines):
+        left -= min(len(line.text), LONGEST_TEXT)
+        if left < 0:
+            break
+        kept.append(line)
+    return kept[::-1]
