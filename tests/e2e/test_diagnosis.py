@@ -26,10 +26,12 @@ def test_a_training_whose_loss_is_no_number_is_diagnosed_and_run_again_changed(
     model = tmp_path / "model"
     shutil.copytree(tiny_model, model)
     poison(model)
-    plan = stack.client.plan(dataset, recipe=tiny_recipe(model, steps=6), provider="local", budget_usd="1.00")
+    recipe = tiny_recipe(model, steps=6)
+    plan = stack.client.plan(dataset, recipe=recipe, provider="local", budget_usd="1.00", max_attempts=1)
     failed = stack.client.launch(plan)
     assert [item for item in stack.client.follow(failed.job_id) if isinstance(item, JobChanged)]
-    assert stack.client.job(failed.job_id).status == "failed"
+    ended = stack.client.job(failed.job_id)
+    assert (ended.status, ended.reason) == ("failed", "non_finite_loss"), ended.detail
 
     wait_until(lambda: stack.client.why(failed.job_id).diagnosis is not None)
     why = stack.client.why(failed.job_id).diagnosis
