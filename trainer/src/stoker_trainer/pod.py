@@ -31,7 +31,7 @@ _SECONDS_TO_REPORT = 5.0
 
 @dataclass(frozen=True)
 class Ending:
-    """How the attempt ended. `summary` is the exit report's, None after a failure."""
+    """How the attempt ended. `summary` is the exit report's, None after a failure: then an empty one is sent."""
 
     exit_code: int
     reason: str
@@ -231,7 +231,7 @@ class Attempt:
             "reason": ending.reason,
             "message": ending.message,
             "last_lines": self._reporter.last_lines,
-            "summary": ending.summary,
+            "summary": ending.summary or {},
         }
         if ending.exit_code != Terminated.exit_code:  # after a SIGTERM a restart may resume
             write_json(self._marker, {"exit_code": ending.exit_code, "reason": ending.reason})

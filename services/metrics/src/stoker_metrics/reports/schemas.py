@@ -31,6 +31,11 @@ def cut(text: str) -> str:
     return f"{text[:MAX_TEXT_CHARACTERS]} [cut: {len(text) - MAX_TEXT_CHARACTERS} more characters]"
 
 
+def _or_empty(values: Any) -> Any:
+    # A trainer that failed has measured nothing; one of an older bundle says so with null.
+    return {} if values is None else values
+
+
 def _newest_lines(lines: Any) -> Any:
     return lines[-MAX_LAST_LINES:] if isinstance(lines, list) else lines
 
@@ -126,7 +131,7 @@ class ExitReport(Report):
     reason: Word
     message: Text = ""
     last_lines: Annotated[list[Text], BeforeValidator(_newest_lines)] = Field(default_factory=list)
-    summary: Values = Field(default_factory=dict)
+    summary: Annotated[Values, BeforeValidator(_or_empty)] = Field(default_factory=dict)
 
     def to_facts(self) -> ExitFacts:
         """As it is stored."""
