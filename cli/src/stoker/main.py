@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from stoker.client.server import DATA_VARIABLE, STACK_DATA_VARIABLE, URL_VARIABLE, data_folder
-from stoker.commands import artifacts, budgets, data, jobs, planning, reports, secrets
+from stoker.commands import artifacts, budgets, data, diagnosing, jobs, planning, reports, secrets
 from stoker.commands.session import Session
 from stoker.failures import LOG_NAME, show_failure
 from stoker.stack.commands import doctor, up
@@ -37,6 +37,8 @@ app.add_typer(jobs.job_app, name="job")
 app.command()(jobs.cancel)
 app.command()(reports.logs)
 app.command()(reports.metrics)
+app.command()(diagnosing.why)
+app.command()(diagnosing.retry)
 app.add_typer(artifacts.app, name="artifacts")
 app.command()(jobs.deploy)
 app.add_typer(planning.recipes, name="recipe")

@@ -242,7 +242,22 @@ class LossTroubled(PodEvent):
     detail: str
 
 
-AnyPodEvent = Annotated[PodPhaseChanged | PodExited | LossTroubled, Field(discriminator="type")]
+class PodDiagnosed(PodEvent):
+    """It is known why an attempt, or the job while it waited for one, ended; the whole is `rpc.metrics.diagnosis`.
+
+    Told once for each such end. `cause` is `unknown` when nothing matched; the others that were found follow.
+    """
+
+    type: Literal["diagnosed"] = "diagnosed"
+    attempt: int = Field(ge=0, description="0: the job failed before its first attempt")
+    reason: EndReason
+    cause: str
+    confidence: float = Field(ge=0, le=1)
+    summary: str
+    other_causes: list[str] = Field(default_factory=list)
+
+
+AnyPodEvent = Annotated[PodPhaseChanged | PodExited | LossTroubled | PodDiagnosed, Field(discriminator="type")]
 
 
 class DatasetEvent(Event):
@@ -332,6 +347,7 @@ EVENTS: tuple[type[Event], ...] = (
     PodPhaseChanged,
     PodExited,
     LossTroubled,
+    PodDiagnosed,
     DatasetVersionStored,
     DatasetVersionRejected,
     ArtifactStored,

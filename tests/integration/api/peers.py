@@ -76,6 +76,7 @@ from stoker_shared.rpc.deployer import (
     VaultKey,
     VaultKeyQuery,
 )
+from stoker_shared.rpc.diagnosis import DIAGNOSIS, Diagnosis, DiagnosisAnswer, DiagnosisQuery
 from stoker_shared.rpc.metrics import (
     LINES,
     POINTS,
@@ -115,6 +116,7 @@ class Peers:
             ProviderHealth(provider="runpod", is_usable=True, default_volume_gb=40),
         ]
     )
+    diagnosis: Diagnosis | None = None
     queue: list[QueuePlace] = field(default_factory=list)
     asked: list[Message] = field(default_factory=list)
     limits: list[SetBudget] = field(default_factory=list)
@@ -345,6 +347,11 @@ def _register_metrics(peers: Peers, bus: Bus) -> None:
         line = Line(sequence=request.after_sequence + 1, at=NOW, stream="stdout", text="hello")
         return Lines(attempt=1, lines=[line])
 
+    async def diagnosis(request: DiagnosisQuery) -> DiagnosisAnswer:
+        peers.asked.append(request)
+        return DiagnosisAnswer(diagnosis=peers.diagnosis)
+
+    answer(bus, DIAGNOSIS, diagnosis)
     answer(bus, REPORT, report)
     answer(bus, POINTS, points)
     answer(bus, LINES, lines)

@@ -8,6 +8,7 @@ from pydantic import SecretStr
 from sqlalchemy import Connection, text
 
 import stoker_metrics.attempts.tables
+import stoker_metrics.diagnosis.tables
 import stoker_metrics.keeping.tables
 import stoker_metrics.lines.tables
 import stoker_metrics.points.tables

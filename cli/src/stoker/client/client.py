@@ -10,6 +10,8 @@ from typing import Any, Self, TypeVar
 
 from pydantic import BaseModel, SecretStr
 
+from stoker.client.calls import segment
+from stoker.client.diagnosing import DiagnosisCalls
 from stoker.client.errors import (
     AnswerNotUnderstood,
     DatasetRejected,
@@ -32,7 +34,7 @@ from stoker.client.models import (
     UploadTicket,
 )
 from stoker.client.news import JobNews
-from stoker.client.reading import Reading, segment
+from stoker.client.reading import ReadingCalls
 from stoker.client.server import Server, find_server, is_loopback
 from stoker.client.transfer import FileFacts, Progress, download, hash_file
 from stoker.client.uploading import Upload
@@ -54,7 +56,7 @@ UploadProgress = Callable[[str, int, int], None]
 """Told as (what is done: "hashing", "sending" or "checking", bytes done, bytes in all)."""
 
 
-class Client(Reading):
+class Client(ReadingCalls, DiagnosisCalls):
     """Talks to one Stoker server. Finds it by itself where a local stack runs or the environment names one.
 
     Calls that get no answer are repeated for `retry.give_up_after`; all of them can be repeated without harm.
@@ -345,9 +347,6 @@ class Client(Reading):
             faults_total=status.facts.faults_total,
             version_id=status.facts.dataset_version_id,
         )
-
-    def _post(self, kind: type[ModelT], path: str, content: Any, *, headers: Mapping[str, str] | None = None) -> ModelT:
-        return parsed(kind, self._call("POST", path, json=content, headers=headers))
 
 
 def _named(what: str, progress: UploadProgress | None) -> Progress | None:

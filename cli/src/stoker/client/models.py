@@ -72,6 +72,14 @@ class AttemptBill(Answer):
     billed_micro_usd: int
 
 
+class JobCause(Answer):
+    """Why a job failed, in one line."""
+
+    cause: str
+    summary: str
+    confidence: float = 0
+
+
 class Job(Answer):
     """One launched plan. `spent_micro_usd` leaves out what the machine costs since `billing_started_at`."""
 
@@ -94,6 +102,7 @@ class Job(Answer):
     progress: MachineWord | None = None
     queue: QueuePosition | None = None
     bills: list[AttemptBill] = Field(default_factory=list)
+    diagnosed: JobCause | None = None
 
     @property
     def is_over(self) -> bool:

@@ -1,30 +1,20 @@
 """What a job's machine has reported: metrics, charts, log lines."""
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
 
 import httpx
-from pydantic import BaseModel
 
-from stoker.client.errors import ConnectionLost, NoIdentifier
-from stoker.client.following import PAGE
-from stoker.client.http import RetryPolicy, parsed, send, shown
+from stoker.client.calls import Calls, segment
+from stoker.client.errors import ConnectionLost
+from stoker.client.http import shown
 from stoker_shared.rpc.log_search import MOST_MATCHES, LogMatches, Match
 from stoker_shared.rpc.metrics import Line, Lines, LinesNotKept, Point, Points
 from stoker_shared.rpc.series import Chart, Latest, RunLatest
 
-ModelT = TypeVar("ModelT", bound=BaseModel)
 
-_SEGMENT = re.compile(r"[A-Za-z0-9_-]{1,100}")
-
-
-class Reading:
-    """The part of the client that reads; `_http` and `_retry` are set by the client."""
-
-    _http: httpx.Client
-    _retry: RetryPolicy
+class ReadingCalls(Calls):
+    """A part of `stoker.client.Client`."""
 
     def metrics(self, job_id: str) -> list[Point]:
         """The stored points of the latest attempt that has any."""
@@ -86,25 +76,3 @@ class Reading:
         """The newest value of each metric of jobs, in their order."""
         wanted = {"job_id": [segment(job_id) for job_id in job_ids]}
         return self._get(Latest, "/v1/charts/latest", params=wanted).runs
-
-    def _pages(self, kind: type[ModelT], path: str, entries: str, **more: Any) -> Iterator[Any]:
-        after = 0
-        while True:
-            page = getattr(self._get(kind, path, params={"after": after, "limit": PAGE, **more}), entries)
-            yield from page
-            if not page:  # a page that is merely short was cut by size
-                return
-            after = page[-1].sequence
-
-    def _get(self, kind: type[ModelT], path: str, *, params: Mapping[str, Any] | None = None) -> ModelT:
-        return parsed(kind, self._call("GET", path, params=params))
-
-    def _call(self, method: str, path: str, **arguments: Any) -> httpx.Response:
-        return self._retry.run(lambda: send(self._http, self._http.build_request(method, path, **arguments)))
-
-
-def segment(identifier: str) -> str:
-    # What somebody typed must not lead to another address.
-    if not _SEGMENT.fullmatch(identifier):
-        raise NoIdentifier(identifier)
-    return identifier

@@ -74,7 +74,8 @@ def show_job(context: typer.Context, job: JobArgument, as_json: JsonOption = Fal
         return
     console, now = results(), SystemClock().now()
     console.print(job_table([found], now=now))
-    for text in (found.message, found.detail, waits_line(found)):
+    cause = found.diagnosed.summary if found.diagnosed else ""
+    for text in (found.message, found.detail, cause, waits_line(found)):
         if text:
             console.print(escape(text))
     if found.progress is not None and found.progress.total_steps:

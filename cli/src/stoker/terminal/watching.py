@@ -49,6 +49,8 @@ def end_lines(job: Job, *, now: datetime) -> list[str]:
             lines += [escape(text) for text in (job.message, job.detail) if text]
         return [*lines, f"Get it: stoker artifacts get {job.job_id}"]
     lines += [escape(text) for text in (job.message, job.detail) if text]
+    if job.diagnosed is not None:
+        lines.append(f"{escape(job.diagnosed.summary)} More: stoker why {job.job_id}")
     if job.advice:
         lines.append(f"Next: {escape(job.advice)}")
     return lines

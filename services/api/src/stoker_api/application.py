@@ -12,6 +12,7 @@ from stoker_api.budgets.endpoints import router as budgets
 from stoker_api.charts.endpoints import router as charts
 from stoker_api.datasets.endpoints import router as datasets
 from stoker_api.deploy.endpoints import router as deploy
+from stoker_api.diagnosis.endpoints import router as diagnosis
 from stoker_api.following.endpoints import router as following
 from stoker_api.jobs.endpoints import router as jobs
 from stoker_api.plans.endpoints import router as plans
@@ -44,6 +45,7 @@ _ROUTERS = (
     following,
     reports,
     charts,
+    diagnosis,
     artifacts,
     deploy,
 )

@@ -9,6 +9,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from stoker_api.accounts.schemas import Account
 from stoker_api.accounts.service import AccountService, key_hash_of
 from stoker_api.deploy.service import DeployService
+from stoker_api.diagnosis.service import DiagnosisService
 from stoker_api.following.stream import JobFollower
 from stoker_api.jobs.launching import LaunchService
 from stoker_api.jobs.service import JobService
@@ -31,6 +32,7 @@ class Parts:
     jobs: JobService
     follower: JobFollower
     deploys: DeployService
+    diagnosis: DiagnosisService
     rpc: RpcClient
 
 

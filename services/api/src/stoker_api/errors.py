@@ -4,7 +4,8 @@ UserError
 ├── Conflict
 │   ├── PlanHashDiffers, PlanBlocked, PlanStale     what was approved is not what would run
 │   ├── IdempotencyKeyReused
-│   └── JobIsOver
+│   ├── JobIsOver
+│   └── JobNotDiagnosed
 └── TooManyStreams (TooManyRequests)
 """
 
@@ -78,3 +79,12 @@ class TooManyStreams(TooManyRequests):
 
     def __init__(self, limit: int) -> None:
         super().__init__(f"{limit} event streams are open already.", retry_after=timedelta(seconds=5))
+
+
+class JobNotDiagnosed(Conflict):
+    """Nothing can be proposed: it is not known (yet) why the job failed, or it did not fail."""
+
+    code = "job_not_diagnosed"
+
+    def __init__(self, job_id: str, *, why: str) -> None:
+        super().__init__(f"The job {job_id} has no diagnosis. {why}", next_step=f"GET /v1/jobs/{job_id}/diagnosis.")

@@ -12,6 +12,7 @@ from stoker_api.application import build_application
 from stoker_api.background import running
 from stoker_api.dependencies import Parts
 from stoker_api.deploy.service import DeployService
+from stoker_api.diagnosis.service import DiagnosisService
 from stoker_api.following.hub import LiveHub
 from stoker_api.following.looking import JobLooks
 from stoker_api.following.notifications import JobNotifications
@@ -88,6 +89,7 @@ def _parts(settings: ApiSettings, *, database: Database, bus: Bus, relay: Relay,
             heartbeat=settings.event_heartbeat,
         ),
         deploys=DeployService(plans=plans, launches=launches, jobs=jobs),
+        diagnosis=DiagnosisService(database, rpc=rpc, jobs=jobs, plans=plans, launches=launches),
         rpc=rpc,
     )
 

@@ -20,4 +20,5 @@ CANNOT_LAUNCH = _problem(
     "`plan_hash_differs`, `plan_blocked`, `plan_stale` (says what changed) or `idempotency_key_reused`",
 )
 JOB_IS_OVER = _problem(409, "The job has ended already")
+JOB_NOT_DIAGNOSED = _problem(409, "`job_not_diagnosed`: no end of the job was diagnosed (yet)")
 TOO_MANY = _problem(429, "Too many event streams are open; `Retry-After` says when to try again")

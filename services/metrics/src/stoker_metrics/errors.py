@@ -23,6 +23,7 @@ RequestInvalid
 ServiceUnavailable
 ├── ChunkDamaged         the store gave back something else than was written
 ├── PackedByAnother      another replica has packed these lines
+├── EvidenceIncomplete   reports of an attempt that is to be diagnosed are not stored yet
 └── SilenceUnproven      the pod was not heard, but this service could not hear either
 """
 
@@ -172,3 +173,10 @@ class PackedByAnother(ServiceUnavailable):
 
     def __init__(self, object_key: str) -> None:
         super().__init__("packing", f"the lines of {object_key} are packed already")
+
+
+class EvidenceIncomplete(ServiceUnavailable):
+    """Reports of an attempt that is to be diagnosed are not stored yet."""
+
+    def __init__(self, job_id: str, attempt: int) -> None:
+        super().__init__("metrics", f"not all reports of attempt {attempt} of {job_id} are stored")

@@ -14,6 +14,8 @@ from stoker_metrics.attempts.standings import Standings, StandingSettings
 from stoker_metrics.attempts.tokens import JobTokens
 from stoker_metrics.charts import subscribers as chart_subscribers
 from stoker_metrics.charts.service import ChartReader
+from stoker_metrics.diagnosis.service import Diagnoser
+from stoker_metrics.diagnosis.subscribers import Ends
 from stoker_metrics.lines import subscribers as line_subscribers
 from stoker_metrics.lines.service import LineReader
 from stoker_metrics.object_store import ObjectStore
@@ -64,6 +66,8 @@ def build(settings: MetricsSettings, *, clock: Clock | None = None) -> FastAPI:
         Retention(database, clock=clock, rules=settings.retention_rules()),
         every=settings.sweep_every,
     )
+    diagnoser = Diagnoser(database, attempts=attempts, clock=clock)
+    Ends(bus, diagnoser, wake=relay.wake, patience=settings.evidence_patience).register()
     bus.on_reconnect(relay.broker_returned)
     application = create_application(
         title="Stoker metrics",

@@ -49,6 +49,9 @@ class MetricsSettings(ServiceSettings):
     storing_patience: Duration = Field(
         default=timedelta(seconds=10), description="How long a batch waits for the database before it goes back"
     )
+    evidence_patience: Duration = Field(
+        default=timedelta(seconds=5), description="How long a diagnosis waits for the last reports before it is put off"
+    )
     loss_divergence_factor: float = Field(
         default=2.0, gt=1, description="A smoothed loss so many times its best is diverging"
     )

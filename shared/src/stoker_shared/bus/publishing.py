@@ -77,6 +77,20 @@ class JetStreamPublisher:
         """Those that keep what was read, so that a message sent again is known by its id, whoever else writes there."""
         return [stream.name for stream in STREAMS if stream.retention == "limits"]
 
+    async def has_caught_up(self, stream: str, consumer: str, *, sequence: int) -> bool:
+        """Whether a durable consumer of ours has handled all messages of a stream up to this one.
+
+        Raises:
+            BrokerUnavailable: the broker does not answer, or has no such consumer (yet).
+        """
+        try:
+            info = await self._client().jetstream(timeout=self._timeout).consumer_info(stream, consumer)
+        except (NatsError, JetStreamError, APIError, TimeoutError, OSError) as error:
+            raise BrokerUnavailable(f"consumer {consumer}", type(error).__name__) from error
+        if not info.num_pending and not info.num_ack_pending:
+            return True
+        return info.ack_floor is not None and info.ack_floor.stream_seq >= sequence
+
     async def stream_state(self, stream: str) -> StreamState:
         """How far a stream has come.
 

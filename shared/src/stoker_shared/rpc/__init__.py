@@ -3,10 +3,18 @@
 from stoker_shared.rpc.contract import Rpc
 from stoker_shared.rpc.dataset_gateway import DATASET_GATEWAY
 from stoker_shared.rpc.deployer import DEPLOYER
+from stoker_shared.rpc.diagnosis import DIAGNOSES
 from stoker_shared.rpc.log_search import SEARCHES
 from stoker_shared.rpc.metrics import METRICS
 from stoker_shared.rpc.series import SERIES
 
-ALL_RPCS: tuple[Rpc, ...] = (*DATASET_GATEWAY, *DEPLOYER, *METRICS, *SERIES, *SEARCHES)  # type: ignore[type-arg]
+ALL_RPCS: tuple[Rpc, ...] = (  # type: ignore[type-arg]
+    *DATASET_GATEWAY,
+    *DEPLOYER,
+    *METRICS,
+    *SERIES,
+    *SEARCHES,
+    *DIAGNOSES,
+)
 
-__all__ = ["ALL_RPCS", "DATASET_GATEWAY", "DEPLOYER", "METRICS", "Rpc"]
+__all__ = ["ALL_RPCS", "DATASET_GATEWAY", "DEPLOYER", "DIAGNOSES", "METRICS", "Rpc"]

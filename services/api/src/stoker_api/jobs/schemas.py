@@ -49,6 +49,14 @@ class AttemptBill(BaseModel):
     billed_micro_usd: int
 
 
+class JobCause(BaseModel):
+    """Why the job failed, in one line; the whole is `GET /v1/jobs/{job_id}/diagnosis`."""
+
+    cause: str
+    summary: str
+    confidence: float
+
+
 class Job(BaseModel):
     """A job. `cost_micro_usd_now` is what is spent plus what the machine has cost since `billing_started_at`."""
 
@@ -78,6 +86,9 @@ class Job(BaseModel):
         default=None, description="Of a queued job; null if the deployer cannot be asked or it is just beginning"
     )
     progress: Progress | None = Field(default=None, description="Of an active job, and only if one job is asked for")
+    diagnosed: JobCause | None = Field(
+        default=None, description="Of a failed job, and only if one job is asked for; null until it is diagnosed"
+    )
     bills: list[AttemptBill] = Field(
         default_factory=list, description="Of attempts whose provider has told its bill; only if one job is asked for"
     )

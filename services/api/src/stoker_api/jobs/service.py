@@ -4,6 +4,7 @@ from datetime import timedelta
 from uuid import uuid4
 
 from stoker_api.errors import JobIsOver
+from stoker_api.jobs.causes import cause_of
 from stoker_api.jobs.queue import with_queue
 from stoker_api.jobs.repository import JobRepository
 from stoker_api.jobs.schemas import Job, Progress
@@ -56,6 +57,8 @@ class JobService:
         if job.status == JobStatus.QUEUED:
             return (await with_queue(self._rpc, owner, [job]))[0]
         job = await self._with_bills(job)
+        if job.status == JobStatus.FAILED:
+            return job.model_copy(update={"diagnosed": await cause_of(self._rpc, owner, job.job_id)})
         if job.status not in MACHINE_STATUSES or job.attempt == 0:
             return job
         return job.model_copy(update={"progress": await self._progress(job)})

@@ -1,0 +1,1 @@
+"""Why a job failed, and plans that would do better."""

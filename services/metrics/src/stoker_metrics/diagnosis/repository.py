@@ -1,0 +1,74 @@
+"""SQL of diagnoses, and of what they are made from. In the caller's transaction."""
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from stoker_metrics.attempts.tables import AttemptReportRow
+from stoker_shared.rpc.diagnosis import Diagnosis
+from stoker_shared.rpc.metrics import Alert, Line
+
+MOST_LINES = 3000
+"""The last of an attempt. Who fails says so at the end; what floods the log is mostly the same line."""
+_MOST_ALERTS = 100
+
+_LINES = text("""
+SELECT sequence, at, stream, left(text, 1000) AS text FROM log_lines
+WHERE job_id = :job_id AND attempt = :attempt ORDER BY sequence DESC LIMIT :limit
+""")
+_ALERTS = text("""
+SELECT job_id, attempt, sequence, at, level, code, message FROM alerts
+WHERE job_id = :job_id AND attempt = :attempt ORDER BY sequence DESC LIMIT :limit
+""")
+_ADD = text("""
+INSERT INTO diagnoses (job_id, job_sequence, attempt, at, cause, diagnosis)
+VALUES (:job_id, :job_sequence, :attempt, :at, :cause, CAST(:diagnosis AS jsonb))
+ON CONFLICT DO NOTHING RETURNING job_id
+""")
+_IS_THERE = text("SELECT 1 FROM diagnoses WHERE job_id = :job_id AND job_sequence = :job_sequence")
+_NEWEST = text("""
+SELECT diagnosis FROM diagnoses
+WHERE job_id = :job_id AND (CAST(:attempt AS int) IS NULL OR attempt = :attempt)
+ORDER BY job_sequence DESC LIMIT 1
+""")
+
+
+class DiagnosisRepository:
+    """Diagnoses and their evidence."""
+
+    async def lines(self, session: AsyncSession, *, job_id: str, attempt: int) -> list[Line]:
+        """The last lines of an attempt, in order."""
+        values = {"job_id": job_id, "attempt": attempt, "limit": MOST_LINES}
+        rows = (await session.execute(_LINES, values)).mappings().all()
+        return [Line(**row) for row in reversed(rows)]
+
+    async def alerts(self, session: AsyncSession, *, job_id: str, attempt: int) -> list[Alert]:
+        """The last alerts of an attempt, in order."""
+        values = {"job_id": job_id, "attempt": attempt, "limit": _MOST_ALERTS}
+        rows = (await session.execute(_ALERTS, values)).mappings().all()
+        return [Alert(**row) for row in reversed(rows)]
+
+    async def report(self, session: AsyncSession, *, job_id: str, attempt: int) -> AttemptReportRow | None:
+        """What the pod last said."""
+        return await session.get(AttemptReportRow, (job_id, attempt))
+
+    async def is_there(self, session: AsyncSession, *, job_id: str, job_sequence: int) -> bool:
+        """Whether this end was diagnosed."""
+        values = {"job_id": job_id, "job_sequence": job_sequence}
+        return (await session.execute(_IS_THERE, values)).first() is not None
+
+    async def add(self, session: AsyncSession, diagnosis: Diagnosis) -> bool:
+        """Store a diagnosis. False: this end has one."""
+        values = {
+            "job_id": diagnosis.job_id,
+            "job_sequence": diagnosis.job_sequence,
+            "attempt": diagnosis.attempt,
+            "at": diagnosis.at,
+            "cause": diagnosis.verdict.cause,
+            "diagnosis": diagnosis.model_dump_json(),
+        }
+        return (await session.execute(_ADD, values)).first() is not None
+
+    async def newest(self, session: AsyncSession, *, job_id: str, attempt: int | None) -> Diagnosis | None:
+        """The newest diagnosis of a job, or of one attempt."""
+        row = (await session.execute(_NEWEST, {"job_id": job_id, "attempt": attempt})).scalar()
+        return None if row is None else Diagnosis.model_validate(row)

@@ -1,0 +1,85 @@
+"""Causes: memory, disk, the loss."""
+
+from stoker_metrics.diagnosis.cause import HINT, LIKELY, SURE, Cause
+from stoker_shared.job_state import EndReason
+
+RESOURCES: tuple[Cause, ...] = (
+    Cause(
+        "gpu_memory",
+        "The GPU's memory was too small for this run.",
+        "Take a smaller batch (the effective batch can be kept), shorter rows, LoRA, or a larger GPU.",
+        patterns={
+            r"CUDA out of memory": SURE,
+            r"OutOfMemoryError: (CUDA|HIP) out of memory": SURE,
+            r"torch(\.cuda)?\.OutOfMemoryError": SURE,
+            r"CUDA error: out of memory": SURE,
+            r"HIP out of memory": SURE,
+            r"CUBLAS_STATUS_ALLOC_FAILED": LIKELY,
+            r"CUDNN_STATUS_ALLOC_FAILED": LIKELY,
+            r"cudaErrorMemoryAllocation|CUDA_ERROR_OUT_OF_MEMORY": SURE,
+            r"Some modules are dispatched on the CPU or the disk": SURE,
+            r"(PYTORCH_CUDA_ALLOC_CONF|PYTORCH_ALLOC_CONF)=expandable_segments": LIKELY,
+        },
+        reasons={EndReason.OUT_OF_MEMORY: HINT},
+        changes=("smaller_batch", "shorter_length", "use_lora", "larger_gpu"),
+    ),
+    Cause(
+        "host_memory",
+        "The machine's own memory (not the GPU's) was too small.",
+        "Take a machine with more memory, fewer or shorter rows, or a smaller model.",
+        patterns={
+            r"DefaultCPUAllocator: (can't allocate memory|not enough memory)": SURE,
+            r"\bMemoryError\b": SURE,
+            r"\[Errno 12\]|Cannot allocate memory": SURE,
+            r"(Out of memory: Killed process|oom-kill|OOMKilled|invoked oom-killer|oom_reaper)": SURE,
+            r"^(/bin/(ba)?sh: )?.*\bKilled\b\s*(python|accelerate|torchrun|$)": LIKELY,
+            r"[Ee]xit(ed with)?( code)? ?:? ?(137|-9)\b": HINT,
+            r"exitcode\s*: -9": HINT,
+            r"Signal 9 \(SIGKILL\)|died with <Signals\.SIGKILL": HINT,
+            r"insufficient shared memory \(shm\)": SURE,
+            r"DataLoader worker \(pid(\(s\))? [\d, ]+\) (is killed by signal: Killed|exited unexpectedly)": LIKELY,
+            r"std::bad_alloc": SURE,
+        },
+        changes=("larger_gpu", "smaller_batch", "other_offer"),
+        follows=frozenset({"gpu_memory"}),
+    ),
+    Cause(
+        "disk_full",
+        "The machine's disk was full.",
+        "Take a larger volume or keep fewer checkpoints.",
+        patterns={
+            r"(?i)no space left on device": SURE,
+            r"\[Errno 28\]|\[Errno 122\]|Disk quota exceeded": SURE,
+            r"the disk seems to be full": SURE,
+            r"[Nn]ot enough (free )?disk space": SURE,
+            r"PytorchStreamWriter failed writing": LIKELY,
+            r"iostream error|unexpected pos \d+ vs": LIKELY,
+            r"low on resource: ephemeral-storage": SURE,
+        },
+        changes=("more_disk",),
+    ),
+    Cause(
+        "loss_not_finite",
+        "The loss became NaN or infinite.",
+        "Lower the learning rate, or look at the rows of the step at which it happened.",
+        patterns={
+            r"became non-finite at step": SURE,
+            r"The loss was NaN or infinite": SURE,
+            r"(loss|grad_norm)['\"]?\s*[:=]\s*['\"]?(nan|inf)\b": LIKELY,
+            r"probability tensor contains either `?inf`?, `?nan`? or element < 0": LIKELY,
+            r"Attempting to unscale FP16 gradients": HINT,
+            r"Current loss scale already at minimum": SURE,
+        },
+        reasons={EndReason.NON_FINITE_LOSS: SURE},
+        changes=("lower_learning_rate", "full_precision"),
+    ),
+    Cause(
+        "loss_diverged",
+        "The loss grew instead of falling.",
+        "Lower the learning rate, or check the data.",
+        patterns={r"The smoothed loss is [\d.e+-]+ at step \d+; its best was": SURE},
+        reasons={EndReason.LOSS_DIVERGED: SURE},
+        changes=("lower_learning_rate",),
+        follows=frozenset({"loss_not_finite"}),
+    ),
+)
