@@ -55,7 +55,11 @@ class JobEvent(Event):
 class JobQueued(JobEvent):
     """The deployer has taken the job."""
 
+    schema_version: int = 2
     type: Literal["queued"] = "queued"
+    owner: str = Field(default="", description="Empty in events of before version 2")
+    project: str = ""
+    budget_micro_usd: NonNegativeMicroUsd | None = None
 
 
 class ProvisioningStarted(JobEvent):
@@ -242,7 +246,16 @@ class LossTroubled(PodEvent):
     detail: str
 
 
-AnyPodEvent = Annotated[PodPhaseChanged | PodExited | LossTroubled, Field(discriminator="type")]
+class AlertRaised(PodEvent):
+    """The trainer reported something that a person should know."""
+
+    type: Literal["alert_raised"] = "alert_raised"
+    level: Literal["warning", "error"]
+    code: str
+    message: str
+
+
+AnyPodEvent = Annotated[PodPhaseChanged | PodExited | LossTroubled | AlertRaised, Field(discriminator="type")]
 
 
 class DatasetEvent(Event):
@@ -332,6 +345,7 @@ EVENTS: tuple[type[Event], ...] = (
     PodPhaseChanged,
     PodExited,
     LossTroubled,
+    AlertRaised,
     DatasetVersionStored,
     DatasetVersionRejected,
     ArtifactStored,

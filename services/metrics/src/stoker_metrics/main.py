@@ -12,6 +12,8 @@ from stoker_metrics.attempts.silence import Hearing
 from stoker_metrics.attempts.tokens import JobTokens, TokenMemorySettings
 from stoker_metrics.lines import subscribers as line_subscribers
 from stoker_metrics.lines.service import LineReader
+from stoker_metrics.notifications.reaching import Resolver, system_resolver
+from stoker_metrics.notifications.service import Notifications
 from stoker_metrics.points import subscribers as point_subscribers
 from stoker_metrics.points.service import PointReader
 from stoker_metrics.reports.endpoints import router
@@ -27,7 +29,7 @@ from stoker_shared.tasks import end_tasks
 from stoker_shared.web import create_application
 
 
-def build(settings: MetricsSettings, *, clock: Clock | None = None) -> FastAPI:
+def build(settings: MetricsSettings, *, clock: Clock | None = None, resolver: Resolver = system_resolver) -> FastAPI:
     """The application; it connects when it starts."""
     clock = clock or SystemClock()
     database = Database(settings.database_url, pool_size=settings.database_pool_size)
@@ -47,11 +49,13 @@ def build(settings: MetricsSettings, *, clock: Clock | None = None) -> FastAPI:
         workers=settings.storing_workers,
         patience=settings.storing_patience,
     ).register(bus)
+    notifications = Notifications(database, settings, clock=clock, resolver=resolver)
+    notifications.register(bus)
     bus.on_reconnect(relay.broker_returned)
     application = create_application(
         title="Stoker metrics",
         description="Takes what pods report. 202 means that it is on the broker's disk.",
-        lifespan=_lifespan(bus, database, relay),
+        lifespan=_lifespan(bus, database, relay, notifications),
         checks={"postgres": database.is_ready, "nats": bus.is_ready},
     )
     limits = IntakeLimits(settings.max_body_bytes, settings.max_items_per_batch, settings.max_reports_in_flight)
@@ -60,16 +64,19 @@ def build(settings: MetricsSettings, *, clock: Clock | None = None) -> FastAPI:
     return application
 
 
-def _lifespan(bus: Bus, database: Database, relay: Relay) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+def _lifespan(
+    bus: Bus, database: Database, relay: Relay, notifications: Notifications
+) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(_application: FastAPI) -> AsyncIterator[None]:
         await bus.start()
         relaying = asyncio.create_task(relay.run(), name="outbox relay")
+        notifying = asyncio.create_task(notifications.run(), name="notifications")
         try:
             yield
         finally:
             await bus.stop()
-            await end_tasks([relaying])
+            await end_tasks([relaying, notifying])
             await database.close()
 
     return lifespan

@@ -7,6 +7,7 @@ from annotated_types import Gt
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
+from stoker_metrics.notifications.settings import NotificationSettings
 from stoker_metrics.storing.loss import LossRules
 from stoker_shared.settings import ServiceSettings
 
@@ -16,7 +17,7 @@ LARGEST_BODY_BYTES = 700 * 1024
 """A message of the broker holds 1 MB; a body may grow a little when it is written anew."""
 
 
-class MetricsSettings(ServiceSettings):
+class MetricsSettings(NotificationSettings, ServiceSettings):
     """One object per process. Durations are ISO 8601 (`PT2S`) or seconds."""
 
     model_config = SettingsConfigDict(env_prefix="STOKER_METRICS_", extra="ignore")

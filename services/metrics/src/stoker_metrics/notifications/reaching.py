@@ -153,14 +153,6 @@ class _CheckedBackend(httpcore.AsyncNetworkBackend):
                 refusal = error
         raise refusal or httpcore.ConnectError("the name has no address")
 
-    async def connect_unix_socket(
-        self,
-        path: str,
-        timeout: float | None = None,  # noqa: ASYNC109 - the form of httpcore
-        socket_options: Iterable[Any] | None = None,
-    ) -> httpcore.AsyncNetworkStream:
-        raise AddressRefused
-
     async def sleep(self, seconds: float) -> None:
         await self._network.sleep(seconds)
 
