@@ -22,6 +22,7 @@ FILES = {
     "api_key": "api-key",
     "secrets": "keys/secrets.json",
     "vault_keys": "keys/vault.keys",
+    "notification_keys": "keys/notifications.keys",
     "nats_config": "nats/nats.conf",
 }
 
@@ -37,6 +38,7 @@ class Layout:
         self.api_key_file = self.root / FILES["api_key"]
         self.secrets_file = self.root / FILES["secrets"]
         self.vault_key_file = self.root / FILES["vault_keys"]
+        self.notification_key_file = self.root / FILES["notification_keys"]
         self.nats_config_file = self.root / FILES["nats_config"]
         self.nkeys = self.root / "keys/nkeys"
         self.nats = self.root / "nats"

@@ -12,6 +12,7 @@ from stoker_api.datasets.endpoints import router as datasets
 from stoker_api.deploy.endpoints import router as deploy
 from stoker_api.following.endpoints import router as following
 from stoker_api.jobs.endpoints import router as jobs
+from stoker_api.notifications.endpoints import router as notifications
 from stoker_api.plans.endpoints import router as plans
 from stoker_api.providers.endpoints import router as providers
 from stoker_api.recipes.endpoints import router as recipes
@@ -42,6 +43,7 @@ _ROUTERS = (
     following,
     reports,
     artifacts,
+    notifications,
     deploy,
 )
 
