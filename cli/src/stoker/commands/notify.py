@@ -66,7 +66,7 @@ def list_targets(context: typer.Context, as_json: JsonOption = False) -> None:
 
 
 @app.command()
-def rules(
+def rules(  # noqa: PLR0913, PLR0917 - each parameter is an option of the command
     context: typer.Context,
     target: Annotated[str | None, typer.Argument(metavar="[TARGET]", help="With --event: add a rule for it.")] = None,
     event: EventOption = None,
@@ -92,8 +92,8 @@ def rules(
         results().print(rule_table(found, names=names))
 
 
-@app.command()
-def test(context: typer.Context, target: TargetArgument, as_json: JsonOption = False) -> None:
+@app.command(name="test")
+def send_test(context: typer.Context, target: TargetArgument, as_json: JsonOption = False) -> None:
     """Send one message now. Ends with 1 if it did not arrive."""
     with session_of(context).client() as client:
         told = client.test_notification_target(_id_of(client, target))

@@ -2,13 +2,20 @@
 
 import base64
 import secrets
-from typing import Annotated, Literal
+from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
 from pydantic import SecretStr
 
 from stoker_api.dependencies import CurrentAccount, PartsOfRequest
-from stoker_api.notifications.schemas import NewRule, NewSigningSecret, NewTarget, TargetChange, TargetMade
+from stoker_api.notifications.schemas import (
+    DeliveryFilter,
+    NewRule,
+    NewSigningSecret,
+    NewTarget,
+    TargetChange,
+    TargetMade,
+)
 from stoker_api.responses import INVALID, NOT_FOUND, UNAUTHORISED, UNAVAILABLE
 from stoker_shared.identifiers import new_identifier
 from stoker_shared.rpc import notifications as rpc
@@ -111,19 +118,10 @@ async def remove_rule(rule_id: RulePath, account: CurrentAccount, parts: PartsOf
 
 @router.get("/deliveries", summary="List deliveries", responses={**INVALID})
 async def list_deliveries(
-    account: CurrentAccount,
-    parts: PartsOfRequest,
-    target_id: Annotated[str | None, Query(pattern=r"^target-[0-9a-f]{16}$")] = None,
-    job_id: Annotated[str | None, Query(pattern=r"^job-[0-9a-f]{16}$")] = None,
-    state: Literal["waiting", "delivered", "failed", "late"] | None = None,
-    before: Annotated[int | None, Query(ge=1, description="`position` of the last one of the page before")] = None,
-    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    account: CurrentAccount, parts: PartsOfRequest, wanted: Annotated[DeliveryFilter, Query()]
 ) -> rpc.DeliveryList:
     """What was sent, newest first, with every attempt."""
-    query = rpc.DeliveriesQuery(
-        owner=account.user_id, target_id=target_id, job_id=job_id, state=state, before=before, limit=limit
-    )
-    return await parts.rpc.ask(rpc.DELIVERIES, query)
+    return await parts.rpc.ask(rpc.DELIVERIES, rpc.DeliveriesQuery(owner=account.user_id, **wanted.model_dump()))
 
 
 @router.post("/deliveries/{delivery_id}/resend", summary="Send a delivery again", responses={**_FAULTS})

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
-from stoker_shared.rpc.notifications import NotificationType, TargetFacts, TargetKind
+from stoker_shared.rpc.notifications import DeliveryState, NotificationType, TargetFacts, TargetKind
 
 _STRICT = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
@@ -62,3 +62,15 @@ class NewRule(BaseModel):
     project: str | None = Field(default=None, min_length=1, max_length=64, description="Left out: all projects")
     budget_share: float = Field(default=0.8, gt=0, le=1, description="For job.budget_share")
     queued_after_seconds: int = Field(default=1800, ge=60, le=30 * 86_400, description="For job.queued_long")
+
+
+class DeliveryFilter(BaseModel):
+    """Which deliveries to list."""
+
+    model_config = _STRICT
+
+    target_id: str | None = Field(default=None, pattern=r"^target-[0-9a-f]{16}$")
+    job_id: str | None = Field(default=None, pattern=r"^job-[0-9a-f]{16}$")
+    state: DeliveryState | None = None
+    before: int | None = Field(default=None, ge=1, description="`position` of the last one of the page before")
+    limit: int = Field(default=50, ge=1, le=200)
