@@ -1,5 +1,6 @@
 """E-mail to a real server, services by apprise, sealed keys, replicas and kills."""
 
+import asyncio
 import json
 import os
 from collections.abc import Iterator
@@ -213,6 +214,26 @@ async def test_a_receiver_that_hangs_holds_no_other(
         # Held: the slow one says nothing until the end of the test, longer than which no attempt takes.
         await until_true(lambda: len(quick.requests) == 5, within=15)
         assert len(slow.requests) == 1
+
+
+async def test_tests_of_receivers_that_hang_leave_room_for_other_questions(
+    metrics_variables: dict[str, str], clean_bus: RunningNats, tmp_path: Path
+) -> None:
+    changes = {"webhook_timeout": timedelta(seconds=12)}
+    async with (
+        receiving(HANG) as slow,
+        notifying(metrics_variables, clock=SystemClock(), keys=key_file(tmp_path), **changes),
+        started(bus_of(clean_bus, "api")) as api,
+    ):
+        owner = Owner(RpcClient(api))
+        target = await owner.add(slow.url)
+        query = rpc.TargetQuery(owner=OWNER, target_id=target.target_id)
+        held = [asyncio.create_task(owner.api.ask(rpc.TEST_TARGET, query)) for _ in range(4)]
+        await until_true(lambda: len(slow.requests) == 4)
+        with pytest.raises(RemoteRefusal, match="tests are under way"):
+            await owner.api.ask(rpc.TEST_TARGET, query)
+        assert len(await owner.targets()) == 1
+        assert {(await test).state for test in held} == {"failed"}
 
 
 async def test_killed_in_mid_delivery_it_is_sent_again_by_the_next_under_the_same_id(

@@ -105,13 +105,15 @@ DELETE FROM notification_deliveries WHERE delivery_id IN (
 class DeliveryRepository:
     """Reads and writes deliveries and their attempts."""
 
-    async def add(self, session: AsyncSession, delivery: NewDelivery, *, now: datetime) -> str | None:
-        """Store a delivery; None: this target has one of the event already."""
+    async def add(
+        self, session: AsyncSession, delivery: NewDelivery, *, now: datetime, not_before: datetime | None = None
+    ) -> str | None:
+        """Store a delivery, due now or not before that; None: this target has one of the event already."""
         values = {
             "delivery_id": new_identifier("msg"),
             **{name: getattr(delivery, name) for name in NewDelivery.__slots__ if name != "is_late"},
             "state": "late" if delivery.is_late else "waiting",
-            "next_attempt_at": None if delivery.is_late else now,
+            "next_attempt_at": None if delivery.is_late else not_before or now,
             "finished_at": now if delivery.is_late else None,
             "now": now,
         }

@@ -88,6 +88,11 @@ class Sender:
         if claimed is not None:
             await self._attempt(claimed)
 
+    @property
+    def lease(self) -> timedelta:
+        """How long a claim lasts."""
+        return self._rules.lease
+
     async def forget_old(self) -> None:
         """Delete deliveries that were finished long ago."""
         async with self._database.transaction() as session:
@@ -147,7 +152,7 @@ class Sender:
         at = self._clock.now()
         loop = asyncio.get_running_loop()
         began = loop.time()
-        outcome = await self._courier.send(claimed, at=at)
+        outcome = await self._sent(claimed, at=at)
         took = timedelta(seconds=loop.time() - began)
         await self._record(claimed, self._judged(claimed, outcome, at=at, took=took))
         logger.info(
@@ -157,6 +162,16 @@ class Sender:
             status=outcome.status,
             reason=outcome.error,
         )
+
+    async def _sent(self, claimed: Claimed, *, at: datetime) -> Outcome:
+        try:
+            return await self._courier.send(claimed, at=at)
+        except TransientError:
+            raise  # nothing was tried: it waits for its lease and does not count
+        except Exception:
+            # Counted like any other failure, so that one message cannot be tried for ever.
+            logger.exception("notification failed inside", id=claimed.delivery_id)
+            return Outcome(is_delivered=False, error="Stoker failed inside; its log tells more")
 
     def _judged(self, claimed: Claimed, outcome: Outcome, *, at: datetime, took: timedelta) -> Record:
         if outcome.is_delivered:

@@ -1,5 +1,7 @@
 """What an owner sees of deliveries."""
 
+import asyncio
+from datetime import timedelta
 from uuid import uuid4
 
 from stoker_metrics.notifications.deliveries.repository import DeliveryRepository
@@ -10,6 +12,7 @@ from stoker_metrics.notifications.payloads import TEST, payload
 from stoker_metrics.notifications.targets.repository import TargetRepository
 from stoker_shared.clock import Clock
 from stoker_shared.database import Database
+from stoker_shared.errors import TooManyRequests
 from stoker_shared.rpc.notifications import (
     DeliveriesQuery,
     DeliveryFacts,
@@ -17,6 +20,9 @@ from stoker_shared.rpc.notifications import (
     DeliveryQuery,
     TargetQuery,
 )
+
+_TESTS_AT_ONCE = 4
+"""A test holds one of the places in which this service answers the others for as long as its receiver takes."""
 
 
 class Deliveries:
@@ -28,6 +34,7 @@ class Deliveries:
         self._clock = clock
         self._rows = DeliveryRepository()
         self._targets = TargetRepository()
+        self._tests = asyncio.Semaphore(_TESTS_AT_ONCE)
 
     async def deliveries(self, query: DeliveriesQuery) -> DeliveryList:
         """A page, newest first."""
@@ -51,7 +58,14 @@ class Deliveries:
 
         Raises:
             TargetUnknown: no such target of this owner.
+            TooManyRequests: other tests are under way.
         """
+        if self._tests.locked():
+            raise TooManyRequests(f"{_TESTS_AT_ONCE} tests are under way.", retry_after=timedelta(seconds=5))
+        async with self._tests:
+            return await self._tested(query)
+
+    async def _tested(self, query: TargetQuery) -> DeliveryFacts:
         now = self._clock.now()
         async with self._database.transaction() as session:
             target = await self._targets.one(session, owner=query.owner, target_id=query.target_id)
@@ -68,7 +82,8 @@ class Deliveries:
                 occurred_at=now,
                 payload=payload(TEST, at=now, data=data),
             )
-            delivery_id = await self._rows.add(session, test, now=now)
+            # Whoever asked sends it; the others only if this process dies before.
+            delivery_id = await self._rows.add(session, test, now=now, not_before=now + self._sender.lease)
         if delivery_id is None:
             raise DeliveryUnknown(query.target_id)
         await self._sender.send_one(delivery_id)

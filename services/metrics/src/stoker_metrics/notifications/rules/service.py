@@ -186,7 +186,9 @@ class Rules:
             body = job_payload(
                 notification, facts, at=now, reason=None, message=_by_the_clock(due, facts), api_url=self._api_url
             )
-            name = f"{notification} {due.rule_id} {due.job_id} {job.status_since.isoformat()}"
+            # A budget is used up once; a job may wait several times.
+            since = job.status_since.isoformat() if notification == "job.queued_long" else ""
+            name = f"{notification} {due.rule_id} {due.job_id} {since}"
             delivery = NewDelivery(
                 owner=job.owner,
                 target_id=due.target_id,
