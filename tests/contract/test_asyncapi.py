@@ -5,7 +5,7 @@ from pydantic import create_model
 
 from stoker_shared.asyncapi import document, stream_messages
 from stoker_shared.commands import COMMANDS, CancelJob
-from stoker_shared.events import EVENTS, JobQueued
+from stoker_shared.events import EVENTS, PreparationStarted
 from stoker_shared.messages import Envelope
 from tools.contracts import (
     ASYNCAPI,
@@ -56,8 +56,8 @@ def test_every_reference_in_the_document_leads_somewhere() -> None:
 @pytest.mark.parametrize(
     ("base", "field"),
     [
-        (JobQueued, {"colour": (str, ...)}),
-        (JobQueued, {"attempt": (str, ...)}),
+        (PreparationStarted, {"colour": (str, ...)}),
+        (PreparationStarted, {"attempt": (str, ...)}),
         (CancelJob, {"why": (str | None, None)}),
         (CancelJob, {"description": (str, "")}),  # a field may be called like a word of JSON Schema
     ],
@@ -71,15 +71,18 @@ def test_a_changed_field_under_the_same_version_is_refused(base: type[Envelope],
 
 
 def test_a_changed_field_under_a_new_version_is_accepted_and_the_old_one_kept() -> None:
-    known = with_present({}, (JobQueued,))
-    changed = create_model("JobQueued", __base__=JobQueued, schema_version=(int, 2), colour=(str, ""))
+    known = with_present({}, (PreparationStarted,))
+    changed = create_model("PreparationStarted", __base__=PreparationStarted, schema_version=(int, 2), colour=(str, ""))
     assert unversioned_changes(known, (changed,)) == []
-    assert with_present(known, (changed,))["JobQueued"] == {"1": fingerprint(JobQueued), "2": fingerprint(changed)}
+    assert with_present(known, (changed,))["PreparationStarted"] == {
+        "1": fingerprint(PreparationStarted),
+        "2": fingerprint(changed),
+    }
 
 
 def test_a_changed_description_needs_no_new_version() -> None:
-    changed = create_model("JobQueued", __base__=JobQueued, __doc__="Said in other words.")
-    assert fingerprint(changed) == fingerprint(JobQueued)
+    changed = create_model("PreparationStarted", __base__=PreparationStarted, __doc__="Said in other words.")
+    assert fingerprint(changed) == fingerprint(PreparationStarted)
 
 
 def _references(node: object) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from stoker.client.server import DATA_VARIABLE, STACK_DATA_VARIABLE, URL_VARIABLE, data_folder
-from stoker.commands import artifacts, budgets, data, diagnosing, jobs, planning, reports, secrets
+from stoker.commands import artifacts, budgets, data, diagnosing, jobs, notify, planning, reports, secrets
 from stoker.commands.session import Session
 from stoker.failures import LOG_NAME, show_failure
 from stoker.stack.commands import doctor, up
@@ -44,6 +44,7 @@ app.command()(jobs.deploy)
 app.add_typer(planning.recipes, name="recipe")
 app.add_typer(budgets.app, name="budget")
 app.add_typer(secrets.app, name="secrets")
+app.add_typer(notify.app, name="notify")
 app.command()(planning.offers)
 app.command()(planning.providers)
 

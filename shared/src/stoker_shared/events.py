@@ -55,7 +55,11 @@ class JobEvent(Event):
 class JobQueued(JobEvent):
     """The deployer has taken the job."""
 
+    schema_version: int = 2
     type: Literal["queued"] = "queued"
+    owner: str = Field(default="", description="Empty in events of before version 2")
+    project: str = ""
+    budget_micro_usd: NonNegativeMicroUsd | None = None
 
 
 class ProvisioningStarted(JobEvent):
@@ -257,7 +261,18 @@ class PodDiagnosed(PodEvent):
     other_causes: list[str] = Field(default_factory=list)
 
 
-AnyPodEvent = Annotated[PodPhaseChanged | PodExited | LossTroubled | PodDiagnosed, Field(discriminator="type")]
+class AlertRaised(PodEvent):
+    """The trainer reported something that a person should know."""
+
+    type: Literal["alert_raised"] = "alert_raised"
+    level: Literal["warning", "error"]
+    code: str
+    message: str
+
+
+AnyPodEvent = Annotated[
+    PodPhaseChanged | PodExited | LossTroubled | PodDiagnosed | AlertRaised, Field(discriminator="type")
+]
 
 
 class DatasetEvent(Event):
@@ -348,6 +363,7 @@ EVENTS: tuple[type[Event], ...] = (
     PodExited,
     LossTroubled,
     PodDiagnosed,
+    AlertRaised,
     DatasetVersionStored,
     DatasetVersionRejected,
     ArtifactStored,

@@ -29,7 +29,7 @@ _CONSUMES: dict[str, tuple[str, ...]] = {
     "api": ("api_job_events",),
     "deployer": ("deployer_launch", "deployer_cancel", "deployer_pod_events"),
     "dataset_gateway": (),
-    "metrics": ("metrics_store", "metrics_job_ends"),
+    "metrics": ("metrics_store", "metrics_job_ends", "metrics_notify_jobs", "metrics_notify_pods"),
 }
 _HEARS: dict[str, tuple[str, ...]] = {
     # The live view: what is shown in a browser need not be consumed durably.

@@ -52,6 +52,8 @@ CONSUMERS: tuple[ConsumerSpec, ...] = (
     ConsumerSpec("deployer_pod_events", "EVENTS", "evt.pod.>"),
     ConsumerSpec("api_job_events", "EVENTS", "evt.job.>", max_deliver=_FOREVER),
     ConsumerSpec("metrics_job_ends", "EVENTS", "evt.job.>", max_deliver=_FOREVER),
+    ConsumerSpec("metrics_notify_jobs", "EVENTS", "evt.job.>", max_deliver=_FOREVER),
+    ConsumerSpec("metrics_notify_pods", "EVENTS", "evt.pod.>", max_deliver=_FOREVER),
     ConsumerSpec("metrics_store", "TELEMETRY", "tel.>", max_deliver=_FOREVER, max_ack_pending=2048),
 )
 

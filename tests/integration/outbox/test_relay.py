@@ -83,7 +83,7 @@ async def test_a_woken_relay_sends_at_once(clean_bus: RunningNats, deployer: Bus
         relay.wake()
         (message,) = await until(lambda: stored(clean_bus, "EVENTS"))
     assert message.headers is not None
-    assert message.headers["ce-type"] == "stoker.JobQueued.v1"
+    assert message.headers["ce-type"] == "stoker.JobQueued.v2"
     assert message.headers["Nats-Msg-Id"] == message.headers["ce-id"]
     assert message.subject == f"evt.job.{job(1)}.queued"
 

@@ -34,6 +34,7 @@ from stoker.client.models import (
     UploadTicket,
 )
 from stoker.client.news import JobNews
+from stoker.client.notifications import NotificationCalls
 from stoker.client.reading import ReadingCalls
 from stoker.client.server import Server, find_server, is_loopback
 from stoker.client.transfer import FileFacts, Progress, download, hash_file
@@ -56,7 +57,7 @@ UploadProgress = Callable[[str, int, int], None]
 """Told as (what is done: "hashing", "sending" or "checking", bytes done, bytes in all)."""
 
 
-class Client(ReadingCalls, DiagnosisCalls):
+class Client(ReadingCalls, DiagnosisCalls, NotificationCalls):
     """Talks to one Stoker server. Finds it by itself where a local stack runs or the environment names one.
 
     Calls that get no answer are repeated for `retry.give_up_after`; all of them can be repeated without harm.

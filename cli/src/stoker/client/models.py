@@ -9,6 +9,7 @@ from stoker_shared.money import MicroUsd, cost_of
 from stoker_shared.recipe import Recipe
 from stoker_shared.rpc.dataset_gateway import ArtifactFacts, DatasetFacts
 from stoker_shared.rpc.deployer import ModelFacts, Offer
+from stoker_shared.rpc.notifications import TargetFacts
 
 
 class Answer(BaseModel):
@@ -252,3 +253,10 @@ class RecipePage(Answer):
     """Newest first."""
 
     recipes: list[SavedRecipe]
+
+
+class TargetMade(Answer):
+    """A notification target that was made, or has a new signing secret, which is told here and never again."""
+
+    target: TargetFacts
+    signing_secret: str | None = Field(default=None, repr=False)

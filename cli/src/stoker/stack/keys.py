@@ -15,7 +15,7 @@ from stoker.stack.errors import StateFileDamaged
 from stoker.stack.layout import Layout, read_json, write_private
 
 API_KEY_PREFIX = "stk_"
-_VAULT_KEY_BYTES = 32
+_SEALING_KEY_BYTES = 32
 PRINCIPALS = ("api", "deployer", "dataset_gateway", "metrics", "topology", "operator")
 # Ours, beside the contract's principals: the readiness probe, and the broker's own SYS account.
 PROBE, SYSTEM = "probe", "system"
@@ -54,7 +54,8 @@ def load_or_make_keys(layout: Layout) -> StackKeys:
         StateFileDamaged: a file of keys is unreadable. It is not made again: the data is locked with it.
     """
     plain = _secrets(layout.secrets_file)
-    _make_vault_key(layout.vault_key_file)
+    _make_sealing_key(layout.vault_key_file)
+    _make_sealing_key(layout.notification_key_file)
     seeds = nkey_seeds(layout.nkeys, NATS_USERS)
     return StackKeys(
         nkey_seed_files=seeds,
@@ -116,10 +117,10 @@ def _told_in(file: Path, secret: SecretStr) -> SecretStr:
     return secret
 
 
-def _make_vault_key(file: Path) -> None:
-    # Read by the deployer alone. A file that is there is never made again: secrets are locked with it.
+def _make_sealing_key(file: Path) -> None:
+    # Each is read by one service alone. A file that is there is never made again: secrets are locked with it.
     if not file.exists():
-        write_private(file, f"{base64.b64encode(secrets.token_bytes(_VAULT_KEY_BYTES)).decode()}\n")
+        write_private(file, f"{base64.b64encode(secrets.token_bytes(_SEALING_KEY_BYTES)).decode()}\n")
     file.chmod(0o600)
 
 

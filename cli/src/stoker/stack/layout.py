@@ -23,6 +23,7 @@ FILES = {
     "secrets": "keys/secrets.json",
     "vault_keys": "keys/vault.keys",
     "prometheus_token": "keys/prometheus-token",
+    "notification_keys": "keys/notifications.keys",
     "nats_config": "nats/nats.conf",
 }
 
@@ -39,6 +40,7 @@ class Layout:
         self.secrets_file = self.root / FILES["secrets"]
         self.vault_key_file = self.root / FILES["vault_keys"]
         self.prometheus_token_file = self.root / FILES["prometheus_token"]
+        self.notification_key_file = self.root / FILES["notification_keys"]
         self.nats_config_file = self.root / FILES["nats_config"]
         self.nkeys = self.root / "keys/nkeys"
         self.nats = self.root / "nats"

@@ -149,6 +149,13 @@ def _object_store(facts: StackFacts, prefix: str) -> dict[str, str]:
     }
 
 
+def _metrics_only(facts: StackFacts) -> dict[str, str]:
+    return {
+        "STOKER_METRICS_SEALING_KEY_FILE": str(facts.layout.notification_key_file),
+        "STOKER_METRICS_API_PUBLIC_URL": facts.public_url("api"),
+    }
+
+
 _OWN: dict[str, EnvironmentBuilder] = {
     "api": _api_only,
     "deployer": _deployer_only,

@@ -15,6 +15,7 @@ from stoker_api.deploy.endpoints import router as deploy
 from stoker_api.diagnosis.endpoints import router as diagnosis
 from stoker_api.following.endpoints import router as following
 from stoker_api.jobs.endpoints import router as jobs
+from stoker_api.notifications.endpoints import router as notifications
 from stoker_api.plans.endpoints import router as plans
 from stoker_api.providers.endpoints import router as providers
 from stoker_api.recipes.endpoints import router as recipes
@@ -47,6 +48,7 @@ _ROUTERS = (
     charts,
     diagnosis,
     artifacts,
+    notifications,
     deploy,
 )
 

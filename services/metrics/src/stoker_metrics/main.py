@@ -18,6 +18,8 @@ from stoker_metrics.diagnosis.service import Diagnoser
 from stoker_metrics.diagnosis.subscribers import Ends
 from stoker_metrics.lines import subscribers as line_subscribers
 from stoker_metrics.lines.service import LineReader
+from stoker_metrics.notifications.reaching import Resolver, system_resolver
+from stoker_metrics.notifications.service import Notifications
 from stoker_metrics.object_store import ObjectStore
 from stoker_metrics.packing.service import Packer
 from stoker_metrics.points import subscribers as point_subscribers
@@ -37,7 +39,7 @@ from stoker_shared.tasks import end_tasks
 from stoker_shared.web import create_application
 
 
-def build(settings: MetricsSettings, *, clock: Clock | None = None) -> FastAPI:
+def build(settings: MetricsSettings, *, clock: Clock | None = None, resolver: Resolver = system_resolver) -> FastAPI:
     """The application; it connects when it starts."""
     clock = clock or SystemClock()
     database = Database(settings.database_url, pool_size=settings.database_pool_size)
@@ -68,6 +70,8 @@ def build(settings: MetricsSettings, *, clock: Clock | None = None) -> FastAPI:
     )
     diagnoser = Diagnoser(database, attempts=attempts, clock=clock)
     Ends(bus, diagnoser, wake=relay.wake, patience=settings.evidence_patience).register()
+    notifications = Notifications(database, settings, clock=clock, resolver=resolver)
+    notifications.register(bus)
     bus.on_reconnect(relay.broker_returned)
     application = create_application(
         title="Stoker metrics",
@@ -75,7 +79,12 @@ def build(settings: MetricsSettings, *, clock: Clock | None = None) -> FastAPI:
         lifespan=_lifespan(
             bus,
             database,
-            works={"outbox relay": relay.run, "standings": standings.keep, "sweeper": sweeper.run},
+            works={
+                "outbox relay": relay.run,
+                "standings": standings.keep,
+                "sweeper": sweeper.run,
+                "notifications": notifications.run,
+            },
         ),
         checks={"postgres": database.is_ready, "nats": bus.is_ready},
         prometheus_token=settings.prometheus_token,

@@ -8,6 +8,7 @@ from pydantic import Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 
 from stoker_metrics.keeping.schemas import Caps
+from stoker_metrics.notifications.settings import NotificationSettings
 from stoker_metrics.object_store import StoreAddress
 from stoker_metrics.retention.service import RetentionRules
 from stoker_metrics.storing.loss import LossRules
@@ -21,7 +22,7 @@ LARGEST_BODY_BYTES = 700 * 1024
 """A message of the broker holds 1 MB; a body may grow a little when it is written anew."""
 
 
-class MetricsSettings(ServiceSettings):
+class MetricsSettings(NotificationSettings, ServiceSettings):
     """One object per process. Durations are ISO 8601 (`PT2S`) or seconds."""
 
     model_config = SettingsConfigDict(env_prefix="STOKER_METRICS_", extra="ignore")

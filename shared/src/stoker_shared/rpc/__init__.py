@@ -6,6 +6,7 @@ from stoker_shared.rpc.deployer import DEPLOYER
 from stoker_shared.rpc.diagnosis import DIAGNOSES
 from stoker_shared.rpc.log_search import SEARCHES
 from stoker_shared.rpc.metrics import METRICS
+from stoker_shared.rpc.notifications import NOTIFICATIONS
 from stoker_shared.rpc.series import SERIES
 
 ALL_RPCS: tuple[Rpc, ...] = (  # type: ignore[type-arg]
@@ -15,6 +16,7 @@ ALL_RPCS: tuple[Rpc, ...] = (  # type: ignore[type-arg]
     *SERIES,
     *SEARCHES,
     *DIAGNOSES,
+    *NOTIFICATIONS,
 )
 
-__all__ = ["ALL_RPCS", "DATASET_GATEWAY", "DEPLOYER", "DIAGNOSES", "METRICS", "Rpc"]
+__all__ = ["ALL_RPCS", "DATASET_GATEWAY", "DEPLOYER", "DIAGNOSES", "METRICS", "NOTIFICATIONS", "Rpc"]

@@ -70,7 +70,7 @@ class Intake:
                 cooldowns=await self._jobs.cooldowns.known(session),
                 keys=await self._jobs.secrets.current(session, job.owner),
             )
-            await enqueue(session, tell(JobQueued, Aftermath(job, None, snapshot.book, now)))
+            await enqueue(session, _queued(job, Aftermath(job, None, snapshot.book, now)))
             step = next_step(view := self._reconciler.view(snapshot))
             if isinstance(step, Deed):
                 raise TypeError(f"a queued job cannot need {step}")
@@ -109,3 +109,7 @@ class Intake:
             lock_owner=self._claims.owner,
             lock_expires_at=claim.expires_at,
         )
+
+
+def _queued(job: Job, after: Aftermath) -> JobQueued:
+    return tell(JobQueued, after, owner=job.owner, project=job.project, budget_micro_usd=job.budget_micro_usd)

@@ -1,28 +1,24 @@
 """The keys of the vault: lines of a file, newest first. The first seals, all open."""
 
-import base64
-import os
-import tempfile
 from pathlib import Path
-
-from nacl.public import PrivateKey
 
 from stoker_deployer.vault.errors import VaultClosed, VaultKeyUnknown
 from stoker_shared.errors import StokerError
 from stoker_shared.rpc.deployer import VaultKey
-from stoker_shared.sealing import decoded_key, key_id_of, public_half
+from stoker_shared.sealing_keys import SealingKeyFile, add_key
+
+__all__ = ["VaultKeys", "add_key"]
 
 
-class VaultKeys:
-    """Read when it is needed and again when the file has changed, so that a rotation needs no restart."""
+class VaultKeys(SealingKeyFile):
+    """Read when it is needed and again when the file has changed, so that a rotation needs no restart.
+
+    Raises:
+        VaultKeyUnknown, VaultClosed: as its base does.
+    """
 
     def __init__(self, file: Path | None) -> None:
-        self._file = file
-        self._read: tuple[int, int] | None = None
-        self._keys: dict[str, PrivateKey] = {}
-
-    def __repr__(self) -> str:
-        return f"VaultKeys({self._file})"
+        super().__init__(file, holder="the deployer", setting="STOKER_DEPLOYER_VAULT_KEY_FILE")
 
     def newest(self) -> VaultKey:
         """What to seal with now.
@@ -30,58 +26,11 @@ class VaultKeys:
         Raises:
             VaultClosed: no file, or not a usable one.
         """
-        key_id, private = next(iter(self._current().items()))
-        return VaultKey(key_id=key_id, public_key=public_half(private))
+        key_id, public_key = self.newest_key()
+        return VaultKey(key_id=key_id, public_key=public_key)
 
-    def private(self, key_id: str) -> PrivateKey:
-        """The key of that id.
+    def _unknown(self, key_id: str) -> StokerError:
+        return VaultKeyUnknown(key_id)
 
-        Raises:
-            VaultKeyUnknown: it is not in the file.
-            VaultClosed: no file, or not a usable one.
-        """
-        found = self._current().get(key_id)
-        if found is None:
-            raise VaultKeyUnknown(key_id)
-        return found
-
-    def _current(self) -> dict[str, PrivateKey]:
-        if self._file is None:
-            raise VaultClosed("no key file is set")
-        try:
-            status = self._file.stat()
-            # Another file in its place has another inode even within one tick of the clock.
-            if (seen := (status.st_mtime_ns, status.st_ino)) != self._read:
-                self._keys, self._read = _keys_in(self._file.read_text()), seen
-        except (OSError, StokerError, UnicodeDecodeError) as error:
-            raise VaultClosed(f"its key file {self._file} cannot be read ({type(error).__name__})") from None
-        if not self._keys:
-            raise VaultClosed(f"its key file {self._file} is empty")
-        return self._keys
-
-
-def add_key(file: Path) -> str:
-    """Put a new key before the others, which go on opening. Returns its id. After a crash the old or the new is there.
-
-    Raises:
-        OSError: the file cannot be written.
-    """
-    private = PrivateKey.generate()
-    before = file.read_text() if file.exists() else ""
-    descriptor, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
-    try:
-        with os.fdopen(descriptor, "w") as stream:
-            stream.write(f"{base64.b64encode(bytes(private)).decode()}\n{before}")
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(temporary).replace(file)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    return key_id_of(public_half(private))
-
-
-def _keys_in(text: str) -> dict[str, PrivateKey]:
-    lines = [line.strip() for line in text.splitlines()]
-    keys = [PrivateKey(decoded_key(line)) for line in lines if line and not line.startswith("#")]
-    return {key_id_of(public_half(key)): key for key in keys}
+    def _closed(self, reason: str) -> StokerError:
+        return VaultClosed(reason)

@@ -38,6 +38,7 @@ SELECT * FROM unnest(CAST(:job_ids AS text[]), CAST(:attempts AS int[]), CAST(:s
                      CAST(:messages AS text[])) AS new (job_id, attempt, sequence, at, level, code, message)
 ORDER BY job_id, attempt, sequence
 ON CONFLICT DO NOTHING
+RETURNING job_id, attempt, sequence
 """)
 # The row's lock also makes the outbox rows of one job commit in the order of their ids.
 _COUNT = text("""
@@ -62,11 +63,11 @@ class StoringRepository:
         if moved:
             await session.execute(_MOVE, [_columns(key, progress) for key, progress in sorted(moved.items(), key=_key)])
 
-    async def store_alerts(self, session: AsyncSession, alerts: Sequence[Alert]) -> None:
-        """Store alerts; those that are there already stay as they are."""
+    async def store_alerts(self, session: AsyncSession, alerts: Sequence[Alert]) -> list[Alert]:
+        """Store alerts; those that are there already stay as they are. Returns the new ones, in order."""
         if not alerts:
-            return
-        await session.execute(
+            return []
+        rows = await session.execute(
             _ALERTS,
             {
                 "job_ids": [alert.job_id for alert in alerts],
@@ -78,6 +79,8 @@ class StoringRepository:
                 "messages": [alert.message for alert in alerts],
             },
         )
+        first = {(alert.job_id, alert.attempt, alert.sequence): alert for alert in reversed(alerts)}
+        return [first[key] for key in sorted((row.job_id, row.attempt, row.sequence) for row in rows)]
 
     async def next_sequence(self, session: AsyncSession, *, job_id: str) -> int:
         """The number of the next event of a job's pods."""

@@ -1,6 +1,7 @@
 """Storing a batch of messages in one transaction, with the events that it gives rise to."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 from uuid import uuid4
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -17,7 +18,7 @@ from stoker_metrics.storing.schemas import AttemptKey, Received
 from stoker_metrics.storing.spans import record_progress
 from stoker_shared.clock import Clock
 from stoker_shared.database import Database
-from stoker_shared.events import LossTroubled, PodEvent, PodExited, PodPhaseChanged
+from stoker_shared.events import AlertRaised, LossTroubled, PodEvent, PodExited, PodPhaseChanged
 from stoker_shared.outbox import enqueue
 from stoker_shared.rpc.metrics import Alert, Exit, Heartbeat, Line, LogBatch, LossTrouble, MetricsBatch, Point
 
@@ -49,13 +50,14 @@ class Store:
             for received in batch:
                 if received.key not in known:
                     raise AttemptUnknown(*received.key)
-            await self._store_items(session, batch)
+            raised = await self._store_items(session, batch)
             moved, told = await self._move(session, batch, known)
+            told += await self._tell_alerts(session, raised)
         for key in known:
             record_progress(key, before=known[key], after=moved[key])
         return told
 
-    async def _store_items(self, session: AsyncSession, batch: Sequence[Received]) -> None:
+    async def _store_items(self, session: AsyncSession, batch: Sequence[Received]) -> list[Alert]:
         messages = [received.message for received in batch]
         points: dict[AttemptKey, list[Point]] = {}
         lines: dict[AttemptKey, list[Line]] = {}
@@ -66,7 +68,14 @@ class Store:
                 lines.setdefault((message.job_id, message.attempt), []).extend(message.lines)
         if points or lines:
             await self._keep(session, points, lines)
-        await self._rows.store_alerts(session, [message for message in messages if isinstance(message, Alert)])
+        return await self._rows.store_alerts(session, [message for message in messages if isinstance(message, Alert)])
+
+    async def _tell_alerts(self, session: AsyncSession, raised: Sequence[Alert]) -> int:
+        for alert in raised:
+            envelope = await self._envelope(session, (alert.job_id, alert.attempt))
+            told = AlertRaised(**envelope, level=alert.level, code=alert.code, message=alert.message)
+            await enqueue(session, told)
+        return len(raised)
 
     async def _keep(
         self,
@@ -98,19 +107,22 @@ class Store:
         return moved, len(facts)
 
     async def _event(self, session: AsyncSession, key: AttemptKey, fact: Fact) -> PodEvent:
+        envelope = await self._envelope(session, key)
+        if isinstance(fact, PhaseEntered):
+            return PodPhaseChanged(**envelope, phase=fact.phase)
+        if isinstance(fact, LossTrouble):
+            return LossTroubled(**envelope, kind=fact.kind, step=fact.step, detail=fact.detail)
+        return PodExited(**envelope, exit_code=fact.facts.exit_code, reason=fact.facts.reason)
+
+    async def _envelope(self, session: AsyncSession, key: AttemptKey) -> dict[str, Any]:
         job_id, attempt = key
-        envelope = {
+        return {
             "event_id": uuid4(),
             "occurred_at": self._clock.now(),
             "sequence": await self._rows.next_sequence(session, job_id=job_id),
             "job_id": job_id,
             "attempt": attempt,
         }
-        if isinstance(fact, PhaseEntered):
-            return PodPhaseChanged(**envelope, phase=fact.phase)
-        if isinstance(fact, LossTrouble):
-            return LossTroubled(**envelope, kind=fact.kind, step=fact.step, detail=fact.detail)
-        return PodExited(**envelope, exit_code=fact.facts.exit_code, reason=fact.facts.reason)
 
 
 def _order(received: Received) -> tuple[bool, int]:

@@ -7,7 +7,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from stoker_shared.database import UtcColumn
 
 revision = "0005_diagnoses"
-down_revision = "0003_money"
+down_revision = "0004_store"
 
 
 def upgrade() -> None:

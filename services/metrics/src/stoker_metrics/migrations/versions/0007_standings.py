@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0007_standings"
-down_revision = "0003_money"
+down_revision = "0006_notifications"
 branch_labels = None
 depends_on = None
 

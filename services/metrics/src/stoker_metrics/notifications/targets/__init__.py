@@ -1,0 +1,1 @@
+"""Where an owner wants to be told."""
