@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from fastapi import FastAPI
@@ -39,80 +40,115 @@ from stoker_shared.tasks import end_tasks
 from stoker_shared.web import create_application
 
 
+@dataclass(frozen=True, slots=True)
+class _Ground:
+    """What all parts of the service stand on."""
+
+    settings: MetricsSettings
+    clock: Clock
+    database: Database
+    bus: Bus
+    relay: Relay
+    hearing: Hearing
+    standings: Standings
+    attempts: Attempts
+    objects: ObjectStore
+
+
 def build(settings: MetricsSettings, *, clock: Clock | None = None, resolver: Resolver = system_resolver) -> FastAPI:
     """The application; it connects when it starts."""
-    clock = clock or SystemClock()
+    ground = _ground(settings, clock or SystemClock())
+    _answer(ground)
+    _store(ground)
+    notifications = Notifications(ground.database, settings, clock=ground.clock, resolver=resolver)
+    notifications.register(ground.bus)
+    works = {
+        "outbox relay": ground.relay.run,
+        "standings": ground.standings.keep,
+        "sweeper": _sweeper(ground).run,
+        "notifications": notifications.run,
+    }
+    application = create_application(
+        title="Stoker metrics",
+        description="Takes what pods report. 202 means that it is on the broker's disk.",
+        lifespan=_lifespan(ground, works=works),
+        checks={"postgres": ground.database.is_ready, "nats": ground.bus.is_ready},
+        prometheus_token=settings.prometheus_token,
+        begins_traces=False,
+    )
+    application.include_router(router(_intake(ground)))
+    return application
+
+
+def _ground(settings: MetricsSettings, clock: Clock) -> _Ground:
     database = Database(settings.database_url, pool_size=settings.database_pool_size)
     bus = Bus(BusSettings(url=settings.nats_url, service="metrics", seed_file=settings.nats_seed_file))
     relay = Relay(database, bus.publisher, clock=clock)
+    bus.on_reconnect(relay.broker_returned)
     hearing = Hearing(clock=clock, silent_after=settings.silent_after, grace=settings.silence_grace)
     memory = StandingSettings(list_every=settings.token_list_every, kept_for=settings.token_kept_for)
     standings = Standings(database, bus.publisher, clock=clock, settings=memory)
     standings.register(bus)
-    tokens = JobTokens(standings, clock=clock)
     attempts = Attempts(database, standings=standings, hearing=hearing, clock=clock)
     objects = ObjectStore(settings.store_address)
+    return _Ground(settings, clock, database, bus, relay, hearing, standings, attempts, objects)
+
+
+def _answer(ground: _Ground) -> None:
+    bus, database, attempts = ground.bus, ground.database, ground.attempts
     attempt_subscribers.register(bus, attempts)
     point_subscribers.register(bus, PointReader(database, attempts=attempts))
     chart_subscribers.register(bus, ChartReader(database, attempts=attempts))
-    line_subscribers.register(bus, LineReader(database, objects, attempts=attempts))
+    line_subscribers.register(bus, LineReader(database, ground.objects, attempts=attempts))
+
+
+def _store(ground: _Ground) -> None:
+    settings, wake = ground.settings, ground.relay.wake
+    store = Store(ground.database, clock=ground.clock, rules=settings.loss_rules(), caps=settings.caps())
     Storing(
-        Store(database, clock=clock, rules=settings.loss_rules(), caps=settings.caps()),
-        hearing=hearing,
-        wake=relay.wake,
+        store,
+        hearing=ground.hearing,
+        wake=wake,
         workers=settings.storing_workers,
         patience=settings.storing_patience,
-    ).register(bus)
-    sweeper = Sweeper(
-        Packer(database, objects, clock=clock, pack_after=settings.pack_after),
+    ).register(ground.bus)
+    diagnoser = Diagnoser(ground.database, attempts=ground.attempts, clock=ground.clock)
+    Ends(ground.bus, diagnoser, wake=wake, patience=settings.evidence_patience).register()
+
+
+def _sweeper(ground: _Ground) -> Sweeper:
+    settings, database, clock = ground.settings, ground.database, ground.clock
+    return Sweeper(
+        Packer(database, ground.objects, clock=clock, pack_after=settings.pack_after),
         Retention(database, clock=clock, rules=settings.retention_rules()),
         every=settings.sweep_every,
     )
-    diagnoser = Diagnoser(database, attempts=attempts, clock=clock)
-    Ends(bus, diagnoser, wake=relay.wake, patience=settings.evidence_patience).register()
-    notifications = Notifications(database, settings, clock=clock, resolver=resolver)
-    notifications.register(bus)
-    bus.on_reconnect(relay.broker_returned)
-    application = create_application(
-        title="Stoker metrics",
-        description="Takes what pods report. 202 means that it is on the broker's disk.",
-        lifespan=_lifespan(
-            bus,
-            database,
-            works={
-                "outbox relay": relay.run,
-                "standings": standings.keep,
-                "sweeper": sweeper.run,
-                "notifications": notifications.run,
-            },
-        ),
-        checks={"postgres": database.is_ready, "nats": bus.is_ready},
-        prometheus_token=settings.prometheus_token,
-        begins_traces=False,
-    )
+
+
+def _intake(ground: _Ground) -> Intake:
+    settings, clock = ground.settings, ground.clock
     limits = IntakeLimits(
         settings.max_body_bytes,
         settings.max_items_per_batch,
         settings.max_reports_in_flight,
         settings.broker_slow_after,
     )
-    intake = Intake(bus.grouping_publisher, tokens=tokens, hearing=hearing, clock=clock, limits=limits)
-    application.include_router(router(intake))
-    return application
+    tokens = JobTokens(ground.standings, clock=clock)
+    return Intake(ground.bus.grouping_publisher, tokens=tokens, hearing=ground.hearing, clock=clock, limits=limits)
 
 
 def _lifespan(
-    bus: Bus, database: Database, *, works: Mapping[str, Callable[[], Coroutine[Any, Any, None]]]
+    ground: _Ground, *, works: Mapping[str, Callable[[], Coroutine[Any, Any, None]]]
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(_application: FastAPI) -> AsyncIterator[None]:
-        await bus.start()
+        await ground.bus.start()
         running = [asyncio.create_task(work(), name=name) for name, work in works.items()]
         try:
             yield
         finally:
-            await bus.stop()
+            await ground.bus.stop()
             await end_tasks(running)
-            await database.close()
+            await ground.database.close()
 
     return lifespan
