@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping
-from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -29,8 +28,6 @@ class ServiceSettings(BaseSettings):
     public_url: str = Field(pattern=r"^https?://")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     database_pool_size: int = Field(default=8, ge=1, le=100)
-    # How long a start waits for servers that do not answer yet, before the process ends with the reason.
-    start_patience: timedelta = Field(default=timedelta(seconds=60), gt=timedelta())
 
 
 def read_settings(settings: type[SettingsT], environment: Mapping[str, str] | None = None) -> SettingsT:
