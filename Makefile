@@ -8,11 +8,6 @@ PACKAGES := stoker_shared stoker_api stoker_deployer stoker_dataset_gateway stok
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input install -qq
 PYTEST := $(BIN)/python -m pytest
 
-# A worker takes a whole file, the long ones first: by itself pytest-xdist would leave files of few and long tests for the
-# end, where all wait for one worker.
-LONG_FILES_FIRST := --dist loadfile --no-loadscope-reorder
-SUITE := tests/e2e tests/property tests/integration tests/contract tests/unit
-
 # Workers of pytest, each with its own servers; one more than cores, because tests wait for much.
 # `make test JOBS=0` runs in one process, for a debugger.
 JOBS ?= 3
@@ -37,11 +32,11 @@ up: $(VENV)/.ready ## the whole system on this machine, until Ctrl-C
 
 test: $(VENV)/.ready ## unit, contract, property, integration and end-to-end tests on real servers
 	@echo "Tests without the marks slow and chaos, $(JOBS) at a time"
-	$(PYTEST) -n $(JOBS) $(LONG_FILES_FIRST) -m "not slow and not chaos" $(SUITE)
+	$(PYTEST) -n $(JOBS) --dist loadfile -m "not slow and not chaos" $(wildcard tests/unit tests/contract tests/property tests/integration tests/e2e)
 
 test-all: $(VENV)/.ready ## every test, the slow ones and the killing ones too
 	@echo "All tests but those that kill, $(JOBS) at a time; then those that kill, one after the other"
-	$(PYTEST) -n $(JOBS) $(LONG_FILES_FIRST) -m "not chaos" $(SUITE) tests
+	$(PYTEST) -n $(JOBS) --dist loadfile -m "not chaos" tests
 	$(PYTEST) -m chaos tests
 
 test-live-runpod: $(VENV)/.ready ## the cheapest real pod, for less than a dollar, with the key in RUNPOD_API_KEY

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping
-from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -33,8 +32,6 @@ class ServiceSettings(BaseSettings):
     otlp_endpoint: str | None = Field(default=None, pattern=r"^https?://")
     # What Prometheus sends as its bearer token. Without it there is no /metrics.
     prometheus_token: SecretStr | None = Field(default=None, min_length=16)
-    # How long a start waits for servers that do not answer yet, before the process ends with the reason.
-    start_patience: timedelta = Field(default=timedelta(seconds=60), gt=timedelta())
 
 
 def read_settings(settings: type[SettingsT], environment: Mapping[str, str] | None = None) -> SettingsT:

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from stoker.stack.standalone import RunningNats
 from stoker_shared.bus import MessageContext, consume, retry
+from stoker_shared.bus.flushing import until_server_has_read
 from stoker_shared.errors import ServiceUnavailable
 from tests.support.bus import bus_of, raw_client, started, stored, until, until_true
 
@@ -131,7 +132,7 @@ async def test_a_message_that_kills_its_consumer_each_time_ends_in_the_dead_lett
         for _ in range(3):
             (message,) = await pulling.fetch(1, timeout=5)
             await message.nak()
-        await client.flush()
+        await until_server_has_read(client)
     handler = Recorder()
     deployer = bus_of(clean_bus, "deployer")
     consume(deployer, "deployer_launch", Order, handler)

@@ -20,6 +20,9 @@ class ApiSettings(ServiceSettings):
     # The key of the first user, as its SHA-256; the key itself is known only to whoever made it.
     bootstrap_key_sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] | None = None
 
+    # How long a start waits for servers that do not answer yet, before the process ends with the reason.
+    start_patience: timedelta = Field(default=timedelta(seconds=60), gt=timedelta())
+
     # What machines at a provider use. None: taken to be on the host of `public_url`.
     gateway_public_url: _HttpUrl | None = None
     metrics_public_url: _HttpUrl | None = None

@@ -25,6 +25,9 @@ class Settings(ServiceSettings):
 
     model_config = SettingsConfigDict(env_prefix="STOKER_DATASET_GATEWAY_", extra="ignore")
 
+    # How long a start waits for servers that do not answer yet, before the process ends with the reason.
+    start_patience: Lifetime = timedelta(seconds=60)
+
     s3_endpoint: str = Field(pattern=r"^[^/\s]+$", description="host:port, without scheme")
     s3_access_key: SecretStr
     s3_secret_key: SecretStr

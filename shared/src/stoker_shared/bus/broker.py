@@ -18,6 +18,7 @@ from nats.errors import Error as NatsError
 from nats.js.errors import NotFoundError
 from pydantic import BaseModel, ConfigDict
 
+from stoker_shared.bus.flushing import until_server_has_read
 from stoker_shared.bus.grouping import GroupingPublisher
 from stoker_shared.bus.publishing import JetStreamPublisher
 from stoker_shared.bus.responding import Respond, Responders
@@ -99,8 +100,8 @@ class Bus:
         await self._wait_for_consumers(attempts_every)
         await self.broker.start()
         await self._responders.start(self._client())
-        # Without a flush a peer may ask before the server has seen our subscriptions.
-        await self._client().flush()
+        # Else a peer may ask before the server has seen our subscriptions.
+        await until_server_has_read(self._client())
         self._is_started = True
 
     async def stop(self) -> None:

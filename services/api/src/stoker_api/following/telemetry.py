@@ -14,6 +14,7 @@ from stoker_api.following.hub import LiveHub
 from stoker_api.following.schemas import progress_update
 from stoker_shared import subjects
 from stoker_shared.bus import Bus
+from stoker_shared.bus.flushing import until_server_has_read
 from stoker_shared.logging import get_logger
 from stoker_shared.rpc.metrics import Heartbeat, LogBatch, MetricsBatch
 
@@ -48,7 +49,7 @@ class TelemetryListener:
         client = self._bus.broker.connection
         for kind in KINDS:
             await client.subscribe(f"{subjects.TELEMETRY_ROOT}.*.{kind}", cb=self.heard)
-        await client.flush()
+        await until_server_has_read(client)
 
     async def heard(self, message: Msg) -> None:
         """Hand one message on. Messages of jobs that nobody follows are not even decoded."""
