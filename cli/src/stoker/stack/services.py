@@ -134,10 +134,6 @@ def _gateway_only(facts: StackFacts) -> dict[str, str]:
     return _object_store(facts, "STOKER_DATASET_GATEWAY_") | bundle
 
 
-def _metrics_only(facts: StackFacts) -> dict[str, str]:
-    return _object_store(facts, "STOKER_METRICS_")
-
-
 def _object_store(facts: StackFacts, prefix: str) -> dict[str, str]:
     return {
         f"{prefix}S3_ENDPOINT": facts.object_store.endpoint,
@@ -150,10 +146,11 @@ def _object_store(facts: StackFacts, prefix: str) -> dict[str, str]:
 
 
 def _metrics_only(facts: StackFacts) -> dict[str, str]:
-    return {
+    own = {
         "STOKER_METRICS_SEALING_KEY_FILE": str(facts.layout.notification_key_file),
         "STOKER_METRICS_API_PUBLIC_URL": facts.public_url("api"),
     }
+    return _object_store(facts, "STOKER_METRICS_") | own
 
 
 _OWN: dict[str, EnvironmentBuilder] = {
