@@ -6,17 +6,20 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import asyncpg
+from nats.aio.client import Client
 from pydantic import SecretStr
 
 from stoker_metrics.attempts.service import Attempts
 from stoker_metrics.attempts.silence import Hearing
-from stoker_metrics.attempts.tokens import JobTokens, TokenMemorySettings
+from stoker_metrics.attempts.standings import Standings, StandingSettings
 from stoker_metrics.keeping.schemas import Caps
 from stoker_metrics.object_store import ObjectStore, StoreAddress
 from stoker_metrics.storing.schemas import Received, Telemetry
 from stoker_metrics.storing.service import Store
+from stoker_shared.bus import JetStreamPublisher
 from stoker_shared.clock import ManualClock
 from stoker_shared.database import Database
+from stoker_shared.errors import BrokerUnavailable
 from stoker_shared.rpc.metrics import Line, LogBatch, MetricsBatch, Point
 from tests.support.metrics import JOB, OWNER
 from tests.support.servers import TestBucket, TestDatabase
@@ -69,8 +72,8 @@ async def storing_world(database: TestDatabase, *, caps: Caps | None = None) -> 
     """Everything connected."""
     clock = ManualClock(AT)
     connected = Database(SecretStr(database.url("metrics")))
-    memory = TokenMemorySettings(fresh_for=timedelta(seconds=2), kept_for=timedelta(minutes=10))
-    tokens = JobTokens(connected, clock=clock, settings=memory)
+    memory = StandingSettings(list_every=timedelta(seconds=2), kept_for=timedelta(minutes=10))
+    standings = Standings(connected, JetStreamPublisher(_no_broker), clock=clock, settings=memory)
     hearing = Hearing(clock=clock, silent_after=timedelta(seconds=15), grace=timedelta(seconds=45))
     try:
         yield StoringWorld(
@@ -78,10 +81,14 @@ async def storing_world(database: TestDatabase, *, caps: Caps | None = None) -> 
             clock,
             database.url("metrics", driver="postgresql"),
             Store(connected, clock=clock, caps=caps),
-            Attempts(connected, tokens=tokens, hearing=hearing, clock=clock),
+            Attempts(connected, standings=standings, hearing=hearing, clock=clock),
         )
     finally:
         await connected.close()
+
+
+def _no_broker() -> Client:
+    raise BrokerUnavailable("a standing", "this world has no broker")
 
 
 def store_of(bucket: TestBucket) -> ObjectStore:

@@ -33,7 +33,9 @@ async def test_an_id_counts_once_within_the_window_whatever_its_subject(clean_bu
 async def test_the_window_is_what_the_topology_says_on_every_stream(clean_bus: RunningNats) -> None:
     async with raw_client(clean_bus, "topology") as client:
         windows = {
-            stream.config.name: stream.config.duplicate_window for stream in await client.jetstream().streams_info()
+            stream.config.name: stream.config.duplicate_window
+            for stream in await client.jetstream().streams_info()
+            if not str(stream.config.name).startswith("KV_")  # a bucket keeps a key's last word, whatever comes twice
         }
     assert windows == dict.fromkeys(("COMMANDS", "EVENTS", "TELEMETRY", "DEAD"), 900.0)
 
