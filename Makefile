@@ -13,7 +13,7 @@ PYTEST := $(BIN)/python -m pytest
 JOBS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-runpod test test-all test-live-runpod lint bench bench-check bench-submit bench-delivery bench-token bench-reconcile bench-live bench-ingest bench-reporter bench-chart bench-pod-start chaos chaos-kill faults-runpod up bundle clean
+.PHONY: help install demo demo-runpod test test-all test-live-runpod lint bench bench-check bench-submit bench-delivery bench-token bench-reconcile bench-live bench-ingest bench-reporter bench-chart bench-pod-start chaos chaos-kill soak faults-runpod up bundle clean
 
 help: ## list what make can do
 	@echo "Stoker"
@@ -31,12 +31,12 @@ up: $(VENV)/.ready ## the whole system on this machine, until Ctrl-C
 	$(BIN)/stoker up
 
 test: $(VENV)/.ready ## unit, contract, property, integration and end-to-end tests on real servers
-	@echo "Tests without the marks slow and chaos, $(JOBS) at a time"
-	$(PYTEST) -n $(JOBS) --dist loadfile -m "not slow and not chaos" $(wildcard tests/unit tests/contract tests/property tests/integration tests/e2e)
+	@echo "Tests without the marks slow, chaos and soak, $(JOBS) at a time"
+	$(PYTEST) -n $(JOBS) --dist loadfile -m "not slow and not chaos and not soak" $(wildcard tests/unit tests/contract tests/property tests/integration tests/e2e)
 
 test-all: $(VENV)/.ready ## every test, the slow ones and the killing ones too
-	@echo "All tests but those that kill, $(JOBS) at a time; then those that kill, one after the other"
-	$(PYTEST) -n $(JOBS) --dist loadfile -m "not chaos" tests
+	@echo "All tests but those that kill and the soak, $(JOBS) at a time; then those that kill, one after the other"
+	$(PYTEST) -n $(JOBS) --dist loadfile -m "not chaos and not soak" tests
 	$(PYTEST) -m chaos tests
 
 test-live-runpod: $(VENV)/.ready ## the cheapest real pod, for less than a dollar, with the key in RUNPOD_API_KEY
@@ -46,6 +46,10 @@ test-live-runpod: $(VENV)/.ready ## the cheapest real pod, for less than a dolla
 chaos: $(VENV)/.ready ## kill each part in each state of a job, race two deployers, break the network; prints a table
 	@echo "Kills parts of a running stack in each state of a job, about half an hour; CHAOS='-k postgres' runs some"
 	$(PYTEST) -q -m chaos --show-capture=no tests/chaos $(CHAOS)
+
+soak: $(VENV)/.ready ## 200 pods report for half an hour while metrics service, broker and database are killed
+	@echo "Kills what the pods report to, again and again; then every point and line is counted"
+	$(PYTEST) -s -m soak tests/integration/metrics/test_soak.py
 
 chaos-kill: $(VENV)/.ready ## the part of make chaos that kills while a job trains
 	$(PYTEST) -q -m chaos --show-capture=no tests/chaos/test_kill.py -k training
