@@ -1,8 +1,16 @@
 """The checked-in AsyncAPI document is what the classes say, and no message changes its form under an old version."""
 
+import json
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import httpx
 import pytest
+from fastapi import FastAPI
 from pydantic import create_model
 
+from stoker_api.application import build_application
 from stoker_shared.asyncapi import document, stream_messages
 from stoker_shared.commands import COMMANDS, CancelJob
 from stoker_shared.events import EVENTS, PreparationStarted
@@ -21,6 +29,22 @@ from tools.contracts import (
 
 def test_checked_in_document_is_what_the_classes_say() -> None:
     assert ASYNCAPI.read_text() == asyncapi_text(), "run python -m tools.contracts and commit docs/asyncapi.json"
+
+
+@asynccontextmanager
+async def _unconnected(_application: FastAPI) -> AsyncIterator[None]:
+    yield
+
+
+async def test_the_api_shows_the_same_document_and_a_page_made_of_it() -> None:
+    transport = httpx.ASGITransport(build_application(_unconnected, checks={}))
+    async with httpx.AsyncClient(transport=transport, base_url="http://api") as client:
+        shown = (await client.get("/asyncapi.json")).json()
+        page = await client.get("/asyncapi")
+    assert shown == json.loads(ASYNCAPI.read_text())
+    assert page.headers["Content-Type"].startswith("text/html")
+    (argument,) = re.findall(r"AsyncApiStandalone\.render\(\s*(\{.*\}),\s*document", page.text)
+    assert json.loads(json.loads(argument)["schema"]) == shown
 
 
 def test_no_message_changed_without_a_new_version() -> None:

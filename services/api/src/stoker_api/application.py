@@ -8,6 +8,7 @@ from pydantic import SecretStr
 
 from stoker_api.accounts.endpoints import router as accounts
 from stoker_api.artifacts.endpoints import router as artifacts
+from stoker_api.asyncapi.endpoints import router as asyncapi
 from stoker_api.budgets.endpoints import router as budgets
 from stoker_api.charts.endpoints import router as charts
 from stoker_api.datasets.endpoints import router as datasets
@@ -50,6 +51,7 @@ _ROUTERS = (
     artifacts,
     notifications,
     deploy,
+    asyncapi,
 )
 
 

@@ -1,0 +1,1 @@
+"""What the services tell each other, for those who want to listen."""
