@@ -21,10 +21,10 @@ RUN apt-get update \
 
 COPY services/deployer/src/stoker_deployer/pods/trainer.lock /usr/local/share/stoker/trainer.lock
 
+# Bytecode by uv, which passes over what a package ships for a newer Python: compileall would fail on it.
 RUN uv venv --python python3 /usr/local/lib/stoker \
-    && uv pip install --no-cache --python /usr/local/lib/stoker/bin/python \
-        --requirement /usr/local/share/stoker/trainer.lock \
-    && /usr/local/lib/stoker/bin/python -m compileall -q /usr/local/lib/stoker/lib
+    && uv pip install --no-cache --compile-bytecode --python /usr/local/lib/stoker/bin/python \
+        --requirement /usr/local/share/stoker/trainer.lock
 
 # Where the pod script looks: SHA-256 of the lock, then the Python that has its packages.
 RUN sha256sum /usr/local/share/stoker/trainer.lock | cut -d " " -f 1 >/usr/local/share/stoker/pod-image \

@@ -103,14 +103,15 @@ class JobRepository:
         return replace(snapshot, cooldowns=await self.cooldowns.known(session), keys=keys)
 
     async def load_all(self, session: AsyncSession, tokens: Sequence[UUID]) -> list[Snapshot]:
-        """The jobs that are still held under these tokens, without those in the queue, which `load` reads."""
+        """The jobs still held under these tokens, in that order, without those in the queue, which `load` reads."""
         found = await session.execute(
             select(Job, Cancellation)
             .join(Cancellation, col(Cancellation.job_id) == col(Job.job_id), isouter=True)
             .where(col(Job.lock_token) == any_(literal(list(tokens), ARRAY(Uuid))))
             .where(col(Job.status) != JobStatus.QUEUED.value)
         )
-        rows = found.all()
+        places: dict[UUID | None, int] = {token: place for place, token in enumerate(tokens)}
+        rows = sorted(found.all(), key=lambda row: places[row[0].lock_token])
         job_ids = [job.job_id for job, _ in rows]
         attempts: dict[str, list[Attempt]] = defaultdict(list)
         tried = select(Attempt).where(col(Attempt.job_id) == any_(literal(job_ids, ARRAY(Text))))

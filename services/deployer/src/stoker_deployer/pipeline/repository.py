@@ -15,7 +15,7 @@ UPDATE jobs SET lock_token = gen_random_uuid(), lock_owner = :owner, lock_expire
 WHERE job_id IN (
     SELECT job_id FROM jobs
     WHERE next_check_at <= :now AND (lock_expires_at IS NULL OR lock_expires_at < :now)
-    ORDER BY next_check_at
+    ORDER BY next_check_at, job_id
     LIMIT :limit
     FOR UPDATE SKIP LOCKED)
 RETURNING job_id, lock_token, next_check_at
@@ -52,10 +52,11 @@ class ClaimRepository:
         rows = await session.execute(
             _CLAIM_DUE, params={"owner": self.owner, "until": until, "now": now, "limit": limit}
         )
-        taken = [
-            Claim(row.job_id, row.lock_token, expires_at=until, is_urgent=row.next_check_at <= URGENT) for row in rows
+        # RETURNING has no order of its own: it changes with the plan that PostgreSQL happens to choose.
+        taken = sorted(rows, key=lambda row: (row.next_check_at, row.job_id))
+        return [
+            Claim(row.job_id, row.lock_token, expires_at=until, is_urgent=row.next_check_at <= URGENT) for row in taken
         ]
-        return sorted(taken, key=lambda claim: not claim.is_urgent)
 
     async def count_live(self, session: AsyncSession) -> int:
         """How many jobs are looked after by all replicas."""
