@@ -16,7 +16,6 @@ from pydantic import SecretStr
 
 from stoker_metrics.main import build
 from stoker_metrics.notifications.reaching import Resolver, system_resolver
-from stoker_metrics.notifications.signing import new_signing_secret
 from stoker_metrics.settings import MetricsSettings
 from stoker_shared.bus import Bus, RpcClient
 from stoker_shared.clock import Clock
@@ -27,6 +26,7 @@ from stoker_shared.rpc import notifications as rpc
 from stoker_shared.rpc.deployer import VaultKeyQuery
 from stoker_shared.sealing import seal
 from stoker_shared.settings import read_settings
+from stoker_shared.signing_secrets import new_signing_secret
 
 OWNER = "user-0000000000000001"
 STRANGER = "user-0000000000000002"

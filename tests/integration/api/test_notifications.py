@@ -15,6 +15,7 @@ from structlog.testing import capture_logs
 from stoker.stack.standalone import RunningNats
 from stoker_metrics import MIGRATIONS as METRICS_MIGRATIONS
 from stoker_shared.clock import SystemClock
+from stoker_shared.signing_secrets import new_signing_secret
 from tests.integration.api.conftest import Api, User
 from tests.support.metrics import environment
 from tests.support.notifications import key_file, notifying
@@ -63,6 +64,29 @@ async def test_a_target_is_made_tested_rotated_and_removed(user: User, stranger:
     again = await user.http.post(f"/v1/notifications/deliveries/{log[0]['delivery_id']}/resend")
     assert again.status_code == 200
     assert (await user.http.delete(path)).json() == {"targets": []}
+
+
+async def test_what_is_sent_again_after_a_lost_answer_is_done_once(user: User, receiver: Receiver) -> None:
+    secret = new_signing_secret().get_secret_value()
+    wanted = {"name": "mine", "kind": "webhook", "address": f"{receiver.url}/a", "signing_secret": secret}
+    made = [await user.http.post(TARGETS, json=wanted) for _ in range(2)]
+    assert made[0].status_code == 201, made[0].text
+    assert made[0].json() == made[1].json()
+    for change in ({"address": f"{receiver.url}/b"}, {"signing_secret": new_signing_secret().get_secret_value()}):
+        other = await user.http.post(TARGETS, json=wanted | change)
+        assert other.status_code == 409, change
+    target_id = made[0].json()["target"]["target_id"]
+    rule = {"target_id": target_id, "events": ["job.failed", "job.completed"], "budget_share": 0.7}
+    rules = [(await user.http.post("/v1/notifications/rules", json=rule)).json() for _ in range(2)]
+    assert rules[0] == rules[1]
+    another = (await user.http.post("/v1/notifications/rules", json=rule | {"budget_share": 0.6})).json()
+    assert another["rule_id"] != rules[0]["rule_id"]
+    new = {"signing_secret": new_signing_secret().get_secret_value()}
+    for _ in range(2):
+        rotated = await user.http.post(f"{TARGETS}/{target_id}/signing-secret", json=new)
+        assert rotated.status_code == 200
+    await user.http.post(f"{TARGETS}/{target_id}/test")
+    Webhook(secret).verify(receiver.requests[0].body, receiver.requests[0].headers)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,8 @@ from pydantic import SecretStr
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from stoker_metrics.notifications.errors import SigningSecretInvalid
-from stoker_metrics.notifications.signing import demand_signing_secret, new_signing_secret, signed_headers
+from stoker_metrics.notifications.signing import demand_signing_secret, signed_headers
+from stoker_shared.signing_secrets import new_signing_secret
 
 
 def whsec(length: int) -> SecretStr:

@@ -16,6 +16,7 @@ from stoker_shared.rpc.notifications import (
     TargetFacts,
     TargetList,
 )
+from stoker_shared.signing_secrets import new_signing_secret
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
@@ -34,11 +35,15 @@ class NotificationCalls:
     ) -> TargetMade:
         """Keep where to send. The signing secret of a webhook is told in the answer, once.
 
+        A secret that is left out is made here, so that the call, sent again after a lost answer, is the same call.
+
         Raises:
             InvalidRequest: not an address of this kind.
             Conflicting: the name is taken.
         """
         content: dict[str, Any] = {"name": name, "kind": kind, "address": address.get_secret_value()}
+        if signing_secret is None and kind == "webhook":
+            signing_secret = new_signing_secret()
         if signing_secret is not None:
             content["signing_secret"] = signing_secret.get_secret_value()
         return self._post(TargetMade, f"{_BASE}/targets", content)
@@ -49,7 +54,9 @@ class NotificationCalls:
 
     def rotate_signing_secret(self, target_id: str, *, overlap_seconds: int = 86_400) -> TargetMade:
         """Sign with another secret; for some time with the old one as well."""
-        content = {"overlap_seconds": overlap_seconds}
+        # Made here: sent again after a lost answer it must not rotate twice, or the old secret would sign no more.
+        signing = new_signing_secret().get_secret_value()
+        content = {"overlap_seconds": overlap_seconds, "signing_secret": signing}
         return self._post(TargetMade, f"{_BASE}/targets/{target_id}/signing-secret", content)
 
     def test_notification_target(self, target_id: str) -> DeliveryFacts:

@@ -1,7 +1,5 @@
 """`/v1/notifications`: asked of the metrics service. Addresses and signing secrets leave sealed with its key."""
 
-import base64
-import secrets
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
@@ -21,11 +19,11 @@ from stoker_shared.identifiers import new_identifier
 from stoker_shared.rpc import notifications as rpc
 from stoker_shared.rpc.deployer import VaultKey, VaultKeyQuery
 from stoker_shared.sealing import seal
+from stoker_shared.signing_secrets import new_signing_secret
 
 router = APIRouter(prefix="/v1/notifications", tags=["notifications"], responses={**UNAUTHORISED, **UNAVAILABLE})
 
 _FAULTS = {**INVALID, **NOT_FOUND}
-_SECRET_BYTES = 32
 
 TargetPath = Annotated[str, Path(pattern=r"^target-[0-9a-f]{16}$")]
 RulePath = Annotated[str, Path(pattern=r"^rule-[0-9a-f]{16}$")]
@@ -40,11 +38,14 @@ async def list_targets(account: CurrentAccount, parts: PartsOfRequest) -> rpc.Ta
 
 @router.post("/targets", status_code=201, summary="Add a notification target", responses={**_FAULTS})
 async def add_target(wanted: NewTarget, account: CurrentAccount, parts: PartsOfRequest) -> TargetMade:
-    """Seal the address and keep it. Of a webhook the secret that signs is told here, once."""
+    """Seal the address and keep it. Of a webhook the secret that signs is told here, once.
+
+    The same name, address and signing secret again are the same target: a call without an answer may be repeated.
+    """
     target_id = new_identifier("target")
     signing = wanted.signing_secret
     if wanted.kind == "webhook" and signing is None:
-        signing = _new_signing_secret()
+        signing = new_signing_secret()
     key = await parts.rpc.ask(rpc.NOTIFY_KEY, VaultKeyQuery())
     asked = rpc.AddTarget(
         owner=account.user_id,
@@ -72,8 +73,11 @@ async def change_target(
 async def rotate_signing_secret(
     target_id: TargetPath, wanted: NewSigningSecret, account: CurrentAccount, parts: PartsOfRequest
 ) -> TargetMade:
-    """Sign with another secret. The old one signs as well for `overlap_seconds`, so that no receiver misses any."""
-    signing = wanted.signing_secret or _new_signing_secret()
+    """Sign with another secret. The old one signs as well for `overlap_seconds`, so that no receiver misses any.
+
+    The present secret again changes nothing.
+    """
+    signing = wanted.signing_secret or new_signing_secret()
     key = await parts.rpc.ask(rpc.NOTIFY_KEY, VaultKeyQuery())
     asked = rpc.RotateSigning(
         owner=account.user_id,
@@ -106,7 +110,7 @@ async def list_rules(account: CurrentAccount, parts: PartsOfRequest) -> rpc.Rule
 
 @router.post("/rules", status_code=201, summary="Add a notification rule", responses={**_FAULTS})
 async def add_rule(wanted: NewRule, account: CurrentAccount, parts: PartsOfRequest) -> rpc.RuleFacts:
-    """Tell a target of these events from now on."""
+    """Tell a target of these events from now on. The same rule again is that rule."""
     return await parts.rpc.ask(rpc.ADD_RULE, rpc.AddRule(owner=account.user_id, **wanted.model_dump()))
 
 
@@ -128,10 +132,6 @@ async def list_deliveries(
 async def resend(delivery_id: DeliveryPath, account: CurrentAccount, parts: PartsOfRequest) -> rpc.DeliveryFacts:
     """Under the same id, so that a receiver can tell that it had it."""
     return await parts.rpc.ask(rpc.REDELIVER, rpc.DeliveryQuery(owner=account.user_id, delivery_id=delivery_id))
-
-
-def _new_signing_secret() -> SecretStr:
-    return SecretStr(f"whsec_{base64.b64encode(secrets.token_bytes(_SECRET_BYTES)).decode()}")
 
 
 def _sealed(value: SecretStr, owner: str, target_id: str, what: str, key: VaultKey) -> str:

@@ -2,7 +2,6 @@
 
 import base64
 import binascii
-import secrets
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -10,15 +9,9 @@ from pydantic import SecretStr
 from standardwebhooks import Webhook
 
 from stoker_metrics.notifications.errors import SigningSecretInvalid
+from stoker_shared.signing_secrets import PREFIX
 
-PREFIX = "whsec_"
-_NEW_BYTES = 32
 _BYTES = range(24, 65)
-
-
-def new_signing_secret() -> SecretStr:
-    """A fresh secret of 32 bytes."""
-    return SecretStr(PREFIX + base64.b64encode(secrets.token_bytes(_NEW_BYTES)).decode())
 
 
 def demand_signing_secret(secret: SecretStr) -> None:

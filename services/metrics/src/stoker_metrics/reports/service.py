@@ -75,7 +75,7 @@ class Intake:
             BodyTooLarge, TooManyItems: half of it may be sent.
             RequestInvalid: names the fields.
             EncodingUnsupported: neither plain nor gzip.
-        TooManyReports, BrokerSlow: too much at once.
+            TooManyReports, BrokerSlow: too much at once.
             TransientError: broker or database are away; sent again, the report counts once.
         """
         async with self._place():

@@ -57,7 +57,7 @@ class Rules:
     # Answers.
 
     async def add(self, asked: AddRule) -> RuleFacts:
-        """Keep a rule.
+        """Keep a rule. The same again is that rule.
 
         Raises:
             TargetUnknown, TooManyTargets.
@@ -70,7 +70,11 @@ class Rules:
         }
         async with self._database.transaction() as session:
             await self._targets.lock(session, asked.owner)
-            if len(await self._rows.of_owner(session, asked.owner)) >= MOST_RULES:
+            known = await self._rows.of_owner(session, asked.owner)
+            same = [row for row in known if all(getattr(row, name) == values[name] for name in AddRule.model_fields)]
+            if same:
+                return _facts(same[0])
+            if len(known) >= MOST_RULES:
                 raise TooManyTargets("rules", MOST_RULES)
             if not await self._rows.add(session, values):
                 raise TargetUnknown(asked.target_id)

@@ -1,6 +1,9 @@
 """Targets of owners. An address is opened once, to see whether it has the form of its kind, and forgotten."""
 
+from collections.abc import Sequence
 from datetime import timedelta
+
+from pydantic import SecretStr
 
 from stoker_metrics.notifications.boxes import Boxes
 from stoker_metrics.notifications.courier import Courier
@@ -48,7 +51,7 @@ class Targets:
         self._rows = TargetRepository()
 
     async def add(self, asked: AddTarget) -> TargetFacts:
-        """Keep a target.
+        """Keep a target. The same name, address and signing secret again are the same target.
 
         Raises:
             UrlRefused, TargetAddressInvalid, SigningSecretInvalid, NotificationsClosed: it cannot be one.
@@ -58,7 +61,7 @@ class Targets:
         box = SealedBox(asked.sealed_address, asked.key_id)
         address = self._boxes.opened(box, owner=asked.owner, target_id=asked.target_id, what=ADDRESS_NAME)
         place = self._courier.place_of(asked.kind, address.get_secret_value())
-        self._check_signing(asked.kind, asked.sealed_signing, asked)
+        signing = self._checked_signing(asked.kind, asked.sealed_signing, asked)
         values = {
             **asked.model_dump(exclude={"key_id"}),
             "address_key_id": asked.key_id,
@@ -69,7 +72,10 @@ class Targets:
         }
         async with self._database.transaction() as session:
             await self._rows.lock(session, asked.owner)
-            if len(await self._rows.of_owner(session, asked.owner)) >= MOST_TARGETS:
+            known = await self._rows.of_owner(session, asked.owner)
+            if (same := self._same(known, asked, address=address, signing=signing)) is not None:
+                return self._facts(same)
+            if len(known) >= MOST_TARGETS:
                 raise TooManyTargets("targets", MOST_TARGETS)
             if not await self._rows.add(session, values):
                 raise TargetNameTaken(asked.name)
@@ -97,14 +103,18 @@ class Targets:
         return await self._one(asked.owner, asked.target_id)
 
     async def rotate(self, asked: RotateSigning) -> TargetFacts:
-        """Sign with another secret; for some time with the old one as well.
+        """Sign with another secret; for some time with the old one as well. The present one again changes nothing.
 
         Raises:
             SigningSecretInvalid; TargetUnknown: no such webhook.
         """
-        self._check_signing("webhook", asked.sealed_signing, asked)
+        signing = self._checked_signing("webhook", asked.sealed_signing, asked)
         until = self._clock.now() + timedelta(seconds=asked.overlap_seconds)
         async with self._database.transaction() as session:
+            await self._rows.lock(session, asked.owner)
+            present = await self._rows.one(session, owner=asked.owner, target_id=asked.target_id)
+            if present is not None and signing is not None and self._signing_of(present) == signing:
+                return self._facts(present)
             if not await self._rows.rotate(
                 session,
                 owner=asked.owner,
@@ -156,14 +166,38 @@ class Targets:
                 )
         return done
 
-    def _check_signing(self, kind: str, sealed: str | None, asked: AddTarget | RotateSigning) -> None:
+    def _checked_signing(self, kind: str, sealed: str | None, asked: AddTarget | RotateSigning) -> SecretStr | None:
         if (kind == "webhook") != (sealed is not None):
             raise SigningSecretInvalid
-        if sealed is not None:
-            box = SealedBox(sealed, asked.key_id)
-            demand_signing_secret(
-                self._boxes.opened(box, owner=asked.owner, target_id=asked.target_id, what=SIGNING_NAME)
-            )
+        if sealed is None:
+            return None
+        box = SealedBox(sealed, asked.key_id)
+        signing = self._boxes.opened(box, owner=asked.owner, target_id=asked.target_id, what=SIGNING_NAME)
+        demand_signing_secret(signing)
+        return signing
+
+    def _same(
+        self, known: Sequence[TargetRow], asked: AddTarget, *, address: SecretStr, signing: SecretStr | None
+    ) -> TargetRow | None:
+        """The target that an earlier call made of the same request; its answer was lost.
+
+        Raises:
+            TargetNameTaken: there is one of that name that is another.
+        """
+        named = next((row for row in known if row.name == asked.name), None)
+        if named is None:
+            return None
+        box = SealedBox(named.sealed_address, named.address_key_id)
+        theirs = self._boxes.kept(box, owner=named.owner, target_id=named.target_id, what=ADDRESS_NAME)
+        if named.kind != asked.kind or theirs != address or self._signing_of(named) != signing:
+            raise TargetNameTaken(asked.name)
+        return named
+
+    def _signing_of(self, row: TargetRow) -> SecretStr | None:
+        if row.sealed_signing is None or row.signing_key_id is None:
+            return None
+        box = SealedBox(row.sealed_signing, row.signing_key_id)
+        return self._boxes.kept(box, owner=row.owner, target_id=row.target_id, what=SIGNING_NAME)
 
     async def _one(self, owner: str, target_id: str) -> TargetFacts:
         async with self._database.transaction() as session:
