@@ -105,6 +105,17 @@ def store_of(bucket: TestBucket) -> ObjectStore:
     )
 
 
+def store_variables(bucket: TestBucket) -> dict[str, str]:
+    """Settings of the service that lead it to a test's bucket."""
+    values = {
+        "S3_ENDPOINT": bucket.endpoint,
+        "S3_ACCESS_KEY": bucket.access_key,
+        "S3_SECRET_KEY": bucket.secret_key,
+        "S3_BUCKET": bucket.bucket,
+    }
+    return {f"STOKER_METRICS_{name}": value for name, value in values.items()}
+
+
 def point(sequence: int, *, step: int | None = None, **values: float | None) -> Point:
     """A point; its step is its sequence unless given."""
     return Point(sequence=sequence, step=sequence if step is None else step, at=AT, values=values)

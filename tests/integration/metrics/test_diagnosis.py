@@ -1,15 +1,18 @@
 """From reports and the deployer's word of an end to a diagnosis: with all the evidence, stored and told once."""
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
 
 import asyncpg
 import pytest
+from pydantic import SecretStr
 
 from stoker.stack.standalone import RunningNats
 from stoker_metrics.diagnosis.subscribers import CONSUMER
+from stoker_metrics.packing.service import Packer
+from stoker_shared.database import Database
 from stoker_shared.errors import RemoteRefusal
 from stoker_shared.events import JobCompleted, JobEvent, JobFailed, JobRequeued
 from stoker_shared.job_state import EndReason, JobStatus
@@ -29,10 +32,17 @@ from tests.support.metrics import (
 )
 from tests.support.metrics import lines as some_lines
 from tests.support.ports import free_port
-from tests.support.servers import TestDatabase
+from tests.support.servers import TestBucket, TestDatabase
+from tests.support.storing import store_of, store_variables
 
 MISMATCH = "stoker_trainer.errors.DatasetMethodMismatch: rows have chosen and rejected, sft needs messages"
 TEXTS = ["reading rows", "Traceback (most recent call last):", "KeyError: 'chosen'", MISMATCH]
+
+
+@pytest.fixture
+def metrics_variables(metrics_variables: dict[str, str], object_store: TestBucket) -> dict[str, str]:
+    """With a store for packed lines."""
+    return metrics_variables | store_variables(object_store)
 
 
 def failed(*, sequence: int = 7, attempt: int = 1, reason: EndReason = EndReason.TRAINER_ERROR) -> JobFailed:
@@ -95,7 +105,7 @@ async def test_an_end_that_is_told_again_and_again_is_diagnosed_and_told_once(
     await report_a_failure(world.post, token)
     await tell(clean_bus, failed(), times=4)
     await tell(clean_bus, failed(sequence=8, reason=EndReason.BUDGET_NOT_COVERED))
-    await until(lambda: _is_all_handled(clean_bus), what="all events handled")
+    await until(lambda: _is_idle(clean_bus), what="all events handled")
     told = await until(lambda: _so_many(clean_bus, 2), what="two events")
     assert sorted(str(event["cause"]) for event in told) == ["budget_not_covered", "dataset_method_mismatch"]
     assert not await stored(clean_bus, "DEAD")
@@ -106,10 +116,22 @@ async def _so_many(nats: RunningNats, count: int) -> list[dict[str, object]] | N
     return told if len(told) >= count else None
 
 
-async def _is_all_handled(nats: RunningNats) -> bool:
-    async with raw_client(nats, "topology") as client:
-        facts = await client.jetstream().consumer_info("EVENTS", CONSUMER)
-    return not facts.num_pending and not facts.num_ack_pending
+async def test_lines_that_are_packed_before_the_end_is_told_are_evidence_all_the_same(
+    world: World, token: str, clean_bus: RunningNats, object_store: TestBucket
+) -> None:
+    await report_a_failure(world.post, token)
+    await world.until_rows("SELECT 1 FROM kept_attempts WHERE lines_stored = 4")
+    await world.plane.revoke()
+    database = Database(SecretStr(world.database.url("metrics")))
+    packer = Packer(database, store_of(object_store), clock=world.clock, pack_after=timedelta(minutes=15))
+    assert await packer.sweep() == 1
+    await database.close()
+    assert not await world.rows("SELECT * FROM log_lines")
+    await tell(clean_bus, failed())
+    found = await until(lambda: diagnosis(world.plane), what="a diagnosis")
+    assert found is not None
+    assert found.verdict.cause == "dataset_method_mismatch"
+    assert ("log", 3) in [(one.source, one.sequence) for one in found.verdict.evidence]
 
 
 async def test_reports_that_are_not_stored_yet_are_waited_for(world: World, token: str, clean_bus: RunningNats) -> None:
@@ -131,10 +153,8 @@ async def test_reports_that_are_not_stored_yet_are_waited_for(world: World, toke
 
 
 async def _is_being_handled(nats: RunningNats) -> bool:
-    from tests.support.bus import raw_client
-
     async with raw_client(nats, "topology") as client:
-        info = await client.jetstream().consumer_info("EVENTS", "metrics_job_ends")
+        info = await client.jetstream().consumer_info("EVENTS", CONSUMER)
     return bool(info.num_ack_pending)
 
 
@@ -216,10 +236,8 @@ async def test_killed_before_and_after_it_diagnoses_it_tells_once_with_all_the_e
 
 
 async def _is_idle(nats: RunningNats) -> bool:
-    from tests.support.bus import raw_client
-
     async with raw_client(nats, "topology") as client:
-        info = await client.jetstream().consumer_info("EVENTS", "metrics_job_ends")
+        info = await client.jetstream().consumer_info("EVENTS", CONSUMER)
     return not info.num_ack_pending and not info.num_pending
 
 

@@ -21,6 +21,7 @@ from tests.support.metrics import OWNER, ControlPlane, MetricsProcess, control_p
 from tests.support.ports import free_port
 from tests.support.servers import TestBucket, TestDatabase
 from tests.support.soaking_pods import TIME_TO_FINISH
+from tests.support.storing import store_variables
 
 MINUTES = float(os.environ.get("SOAK_MINUTES", "30"))
 PODS = int(os.environ.get("SOAK_PODS", "200"))
@@ -83,15 +84,11 @@ def soaked_variables(metrics_variables: dict[str, str], object_store: TestBucket
     values = {
         "PORT": str(port),
         "PUBLIC_URL": f"http://127.0.0.1:{port}",
-        "S3_ENDPOINT": object_store.endpoint,
-        "S3_ACCESS_KEY": object_store.access_key,
-        "S3_SECRET_KEY": object_store.secret_key,
-        "S3_BUCKET": object_store.bucket,
-        "S3_SECURE": "false",
         "PACK_AFTER": "PT1M",
         "SWEEP_EVERY": "PT15S",
     }
-    return metrics_variables | {f"STOKER_METRICS_{name}": value for name, value in values.items()}
+    own = {f"STOKER_METRICS_{name}": value for name, value in values.items()}
+    return metrics_variables | store_variables(object_store) | own
 
 
 async def test_what_pods_say_is_stored_once_and_in_order_whatever_is_killed(

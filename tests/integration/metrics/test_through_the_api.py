@@ -19,7 +19,7 @@ from stoker_shared.rpc.log_search import LogMatches
 from stoker_shared.rpc.series import Chart, Latest
 from tests.support.metrics import JOB, World, lines, points
 from tests.support.servers import MakeDatabase, TestBucket, TestDatabase
-from tests.support.storing import store_of
+from tests.support.storing import store_of, store_variables
 
 _SHOW = """
 INSERT INTO job_views (job_id, owner, name, status, sequence, attempt, machine_sequence, spent_micro_usd,
@@ -32,14 +32,7 @@ OTHER_JOB = "job-00000000000000bb"
 @pytest.fixture
 def metrics_variables(metrics_variables: dict[str, str], object_store: TestBucket) -> dict[str, str]:
     """With a store, and a cap of lines; nothing is packed but by the test."""
-    values = {
-        "S3_ENDPOINT": object_store.endpoint,
-        "S3_ACCESS_KEY": object_store.access_key,
-        "S3_SECRET_KEY": object_store.secret_key,
-        "S3_BUCKET": object_store.bucket,
-        "MAX_LOG_LINES_PER_JOB": "1500",
-    }
-    return metrics_variables | {f"STOKER_METRICS_{name}": value for name, value in values.items()}
+    return metrics_variables | store_variables(object_store) | {"STOKER_METRICS_MAX_LOG_LINES_PER_JOB": "1500"}
 
 
 @pytest.fixture

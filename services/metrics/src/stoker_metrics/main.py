@@ -18,6 +18,7 @@ from stoker_metrics.charts.service import ChartReader
 from stoker_metrics.diagnosis.service import Diagnoser
 from stoker_metrics.diagnosis.subscribers import Ends
 from stoker_metrics.lines import subscribers as line_subscribers
+from stoker_metrics.lines.pages import LinePages
 from stoker_metrics.lines.service import LineReader
 from stoker_metrics.notifications.reaching import Resolver, system_resolver
 from stoker_metrics.notifications.service import Notifications
@@ -112,7 +113,8 @@ def _store(ground: _Ground) -> None:
         workers=settings.storing_workers,
         patience=settings.storing_patience,
     ).register(ground.bus)
-    diagnoser = Diagnoser(ground.database, attempts=ground.attempts, clock=ground.clock)
+    pages = LinePages(ground.database, ground.objects)
+    diagnoser = Diagnoser(ground.database, pages=pages, attempts=ground.attempts, clock=ground.clock)
     Ends(ground.bus, diagnoser, wake=wake, patience=settings.evidence_patience).register()
 
 

@@ -5,16 +5,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from stoker_metrics.attempts.tables import AttemptReportRow
 from stoker_shared.rpc.diagnosis import Diagnosis
-from stoker_shared.rpc.metrics import Alert, Line
+from stoker_shared.rpc.metrics import Alert
 
-MOST_LINES = 3000
-"""The last of an attempt. Who fails says so at the end; what floods the log is mostly the same line."""
 _MOST_ALERTS = 100
 
-_LINES = text("""
-SELECT sequence, at, stream, left(text, 1000) AS text FROM log_lines
-WHERE job_id = :job_id AND attempt = :attempt ORDER BY sequence DESC LIMIT :limit
-""")
 _ALERTS = text("""
 SELECT job_id, attempt, sequence, at, level, code, message FROM alerts
 WHERE job_id = :job_id AND attempt = :attempt ORDER BY sequence DESC LIMIT :limit
@@ -34,12 +28,6 @@ ORDER BY job_sequence DESC LIMIT 1
 
 class DiagnosisRepository:
     """Diagnoses and their evidence."""
-
-    async def lines(self, session: AsyncSession, *, job_id: str, attempt: int) -> list[Line]:
-        """The last lines of an attempt, in order."""
-        values = {"job_id": job_id, "attempt": attempt, "limit": MOST_LINES}
-        rows = (await session.execute(_LINES, values)).mappings().all()
-        return [Line(**row) for row in reversed(rows)]
 
     async def alerts(self, session: AsyncSession, *, job_id: str, attempt: int) -> list[Alert]:
         """The last alerts of an attempt, in order."""

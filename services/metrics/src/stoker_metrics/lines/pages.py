@@ -41,8 +41,28 @@ class LinePages:
             return [line for line in rows if line.sequence < chunk.first_sequence]
         return [line for line in await self._unpacked(chunk) if line.sequence > after][:limit]
 
+    async def last(self, kept: KeptAttempt, *, count: int) -> list[Line]:
+        """The last lines of an attempt, in order.
+
+        Raises:
+            ServiceUnavailable: database or store are away.
+            ObjectGone: the lines have been dropped just now.
+            ChunkDamaged: what the store gave is not what was packed.
+        """
+        found: list[Line] = []
+        after = before_the_last(kept, count)
+        while page := await self.page(kept, after=after, limit=count):
+            found += page
+            after = page[-1].sequence
+        return found
+
     async def _unpacked(self, chunk: Chunk) -> list[Line]:
         content = await self._store.get(chunk.object_key)
         if hashlib.sha256(content).hexdigest() != chunk.sha256:
             raise ChunkDamaged(chunk.object_key)
         return await to_thread.run_sync(unpack, content)
+
+
+def before_the_last(kept: KeptAttempt, count: int) -> int:
+    """The sequence after which there are `count` lines: sequences count 1, 2, 3."""
+    return max(0, min(kept.lines_seen, kept.lines_allowed) - count)

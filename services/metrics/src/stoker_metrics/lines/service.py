@@ -11,7 +11,7 @@ from anyio import to_thread
 from stoker_metrics.attempts.service import Attempts
 from stoker_metrics.keeping.repository import KeptRepository
 from stoker_metrics.keeping.tables import KeptAttempt
-from stoker_metrics.lines.pages import LinePages
+from stoker_metrics.lines.pages import LinePages, before_the_last
 from stoker_metrics.lines.searching import matches_in, pattern_of
 from stoker_metrics.object_store import ObjectStore
 from stoker_metrics.pages import MAX_PAGE_BYTES, fitting
@@ -54,8 +54,7 @@ class LineReader:
             return Lines(attempt=query.attempt or 0, lines=[])
         after = query.after_sequence
         if query.newest is not None:
-            # Sequences count 1, 2, 3.
-            after = max(after, min(kept.lines_seen, kept.lines_allowed) - query.newest)
+            after = max(after, before_the_last(kept, query.newest))
         page = await self._pages.page(kept, after=after, limit=query.limit)
         return Lines(attempt=kept.attempt, lines=fitting(page), not_kept=_not_kept(kept))
 
