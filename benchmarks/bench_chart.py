@@ -18,9 +18,8 @@ from pathlib import Path
 import httpx
 
 from benchmarks.chart.ours import running_ours
-from benchmarks.chart.rival import rival_environment, running_rival
-
-RIVALS_FOLDER = Path(".bench") / "rivals"
+from benchmarks.chart.rival import running_rival
+from benchmarks.rivals.environment import RIVALS_FOLDER, rival_environment
 
 
 def main() -> None:
@@ -33,7 +32,7 @@ def main() -> None:
                 medians["us"] = _measure("us", ours.chart, options.rounds)
         if "mlflow" in options.only:
             programs = rival_environment(options.rivals)
-            with running_rival(programs.absolute(), Path(folder) / "mlflow", points=options.points) as rival:
+            with running_rival(programs, Path(folder) / "mlflow", points=options.points) as rival:
                 medians["mlflow"] = _measure("mlflow", rival.chart, options.rounds)
     if len(medians) == 2:
         us, other = medians["us"], medians["mlflow"]

@@ -21,11 +21,11 @@ import uvloop
 from benchmarks.ingest.load import Load, Target, run_load
 from benchmarks.ingest.ours import NAME as US
 from benchmarks.ingest.ours import running_ours
-from benchmarks.ingest.rivals import rival_environment, running_mlflow, running_trackio
+from benchmarks.ingest.rivals import measured_mlflow, measured_trackio
+from benchmarks.rivals.environment import RIVALS_FOLDER, rival_environment
 
 RATIO_AT_BATCH = 10
 WARM_UP_SECONDS = 2.0
-RIVALS_FOLDER = Path(".bench") / "rivals"
 
 
 class Server(Protocol):
@@ -78,9 +78,9 @@ def _measure(name: str, folder: Path, options: argparse.Namespace, measured: Mea
         if name == US:
             server = cleanup.enter_context(running_ours(folder))
         elif name == "mlflow":
-            server = cleanup.enter_context(running_mlflow(rival_environment(options.rivals), folder))
+            server = cleanup.enter_context(measured_mlflow(rival_environment(options.rivals), folder))
         else:
-            server = cleanup.enter_context(running_trackio(rival_environment(options.rivals), folder))
+            server = cleanup.enter_context(measured_trackio(rival_environment(options.rivals), folder))
         expected = uvloop.run(_warm_up(server))
         for batch in options.batches:
             for pods in options.pods:

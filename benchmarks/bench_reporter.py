@@ -20,7 +20,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.bench_ingest import RIVALS_FOLDER
-from benchmarks.ingest.rivals import rival_environment, running_mlflow
+from benchmarks.rivals.environment import RIVALS_FOLDER, rival_environment
+from benchmarks.rivals.mlflow import running_mlflow
 from tests.support.pod_receiver import PodReceiver
 from tests.support.tiny_model import build_tiny_model
 
@@ -83,9 +84,8 @@ def _variables(options: argparse.Namespace, folder: Path) -> Iterator[dict[str, 
     if options.rival == "trackio":
         yield variables
         return
-    (folder / "mlflow").mkdir()
     with running_mlflow(programs, folder / "mlflow") as server:
-        yield variables | {"MLFLOW_TRACKING_URI": f"http://127.0.0.1:{server.port}"}
+        yield variables | {"MLFLOW_TRACKING_URI": server.url}
 
 
 def _options() -> argparse.Namespace:

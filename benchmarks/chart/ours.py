@@ -16,7 +16,7 @@ from pydantic import SecretStr
 import stoker_api
 import stoker_metrics
 from benchmarks.chart.points import METRICS, run_of
-from benchmarks.chart.processes import running_process
+from benchmarks.rivals.processes import running_process
 from stoker.stack.standalone import RunningNats, running_nats, running_postgres
 from stoker_shared.database import migrate_up
 from stoker_shared.tokens import mint_token, token_hash

@@ -1,12 +1,10 @@
-"""MLflow's tracking server on PostgreSQL, from a virtual environment of its own, with the run in its tables.
+"""MLflow's tracking server with the run in its tables.
 
 Its points are written into its tables by COPY: through its API a million would take many minutes, and only the reading
 is measured. The chart is what its own UI asks for: `get-history-bulk-interval`, once for each metric.
 """
 
-import os
-import subprocess
-import sys
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,12 +14,8 @@ import asyncpg
 import httpx
 
 from benchmarks.chart.points import METRICS, run_of
-from benchmarks.chart.processes import running_process
-from stoker.stack.keys import POSTGRES_SUPERUSER
-from stoker.stack.standalone import running_postgres
-from tests.support.ports import free_port
+from benchmarks.rivals.mlflow import running_mlflow
 
-REQUIREMENTS = Path(__file__).with_name("rivals.txt")
 MOST_POINTS = 1000
 _COLUMNS = ["key", "value", "timestamp", "run_uuid", "step", "is_nan"]
 
@@ -45,38 +39,14 @@ class Rival:
         return size
 
 
-def rival_environment(folder: Path) -> Path:
-    """The folder of programs of an environment with MLflow; made the first time, which takes some minutes."""
-    programs = folder / "bin"
-    if not (programs / "mlflow").exists():
-        subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-        pip = [programs / "python", "-m", "pip", "--disable-pip-version-check", "install", "-qq"]
-        subprocess.run([*pip, "-r", REQUIREMENTS], check=True)
-    return programs
-
-
 @contextmanager
 def running_rival(programs: Path, folder: Path, *, points: int) -> Iterator[Rival]:
-    """Its server, until the block ends."""
-    folder.mkdir(parents=True)
-    with running_postgres(folder / "postgres") as postgres:
-        admin = postgres.url(POSTGRES_SUPERUSER, database="postgres")
-        postgres.loop.run(_execute(admin, "CREATE DATABASE mlflow"))
-        database = postgres.url(POSTGRES_SUPERUSER, database="mlflow")
-        driven = database.replace("postgresql://", "postgresql+psycopg2://", 1)
-        port = free_port()
-        command = [
-            str(programs / "mlflow"), "server", "--host", "127.0.0.1", "--port", str(port),
-            "--workers", str(os.cpu_count() or 1), "--backend-store-uri", driven,
-            "--default-artifact-root", str(folder / "artifacts"),
-        ]  # fmt: skip
-        more = {"PATH": f"{programs}:{os.environ['PATH']}", "MLFLOW_DISABLE_TELEMETRY": "true"}
-        url = f"http://127.0.0.1:{port}"
-        with running_process(command, folder, ready=f"{url}/health", more=more):
-            run = httpx.post(f"{url}/api/2.0/mlflow/runs/create", json={"experiment_id": "0"}, timeout=60)
-            run_id = run.raise_for_status().json()["run"]["info"]["run_id"]
-            postgres.loop.run(_fill(database, run_id, points))
-            yield Rival(url, run_id)
+    """Its server with the run, until the block ends."""
+    with running_mlflow(programs, folder) as server:
+        run = httpx.post(f"{server.url}/api/2.0/mlflow/runs/create", json={"experiment_id": "0"}, timeout=60)
+        run_id = run.raise_for_status().json()["run"]["info"]["run_id"]
+        asyncio.run(_fill(server.database_url, run_id, points))
+        yield Rival(server.url, run_id)
 
 
 async def _fill(database: str, run_id: str, points: int) -> None:
@@ -88,10 +58,4 @@ async def _fill(database: str, run_id: str, points: int) -> None:
     )
     await connection.copy_records_to_table("metrics", records=rows, columns=_COLUMNS)
     await connection.execute("ANALYZE metrics")
-    await connection.close()
-
-
-async def _execute(url: str, statement: str) -> None:
-    connection = await asyncpg.connect(url)
-    await connection.execute(statement)
     await connection.close()

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -28,9 +28,16 @@ def running_process(
         _until_ready(process, ready, log_file)
         yield
     finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGTERM)
-            process.wait(30)
+        _end(process)
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    for signum in (signal.SIGTERM, signal.SIGKILL):
+        if process.poll() is not None:
+            return
+        os.killpg(process.pid, signum)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(20)
 
 
 def _until_ready(process: "subprocess.Popen[bytes]", url: str, log_file: Path) -> None:
