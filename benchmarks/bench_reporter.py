@@ -19,7 +19,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks.bench_ingest import RIVALS_FOLDER
 from benchmarks.rivals.environment import RIVALS_FOLDER, rival_environment
 from benchmarks.rivals.mlflow import running_mlflow
 from tests.support.pod_receiver import PodReceiver
