@@ -16,20 +16,11 @@ from faststream.specification import AsyncAPI
 from stoker_shared.commands import COMMANDS, Command
 from stoker_shared.events import EVENTS, Event
 from stoker_shared.messages import Envelope, Message
-from stoker_shared.rpc.metrics import Alert, Exit, Heartbeat, LogBatch, MetricsBatch
+from stoker_shared.rpc.metrics import TELEMETRY
 from stoker_shared.subjects import telemetry
 from stoker_shared.topology import STREAMS, StreamSpec
 
 VERSION = "0.1.0"
-
-TELEMETRY: dict[str, type[Message]] = {
-    "metrics": MetricsBatch,
-    "logs": LogBatch,
-    "heartbeat": Heartbeat,
-    "alert": Alert,
-    "exit": Exit,
-}
-"""What travels on `tel.<job_id>.<kind>`."""
 
 PARAMETERS: dict[str, str] = {
     "job_id": "The job, `job-` and 16 hex digits.",

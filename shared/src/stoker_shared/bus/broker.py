@@ -68,6 +68,8 @@ class Bus:
             graceful_timeout=settings.graceful_timeout_seconds,
             inbox_prefix=inbox_prefix(settings.service),
             ack_policy=AckPolicy.NACK_ON_ERROR,
+            # Handlers are checked by mypy and take one argument; injecting it costs more than most of them do.
+            apply_types=False,
             middlewares=[retry_middleware(self.publisher)],
             error_cb=self._log_error,
             closed_cb=self._exit_process,

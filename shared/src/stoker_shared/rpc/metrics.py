@@ -220,6 +220,16 @@ class Exit(Telemetry):
     facts: ExitFacts
 
 
+TELEMETRY: dict[str, type[Telemetry]] = {
+    "metrics": MetricsBatch,
+    "logs": LogBatch,
+    "heartbeat": Heartbeat,
+    "alert": Alert,
+    "exit": Exit,
+}
+"""What travels on `tel.<job_id>.<kind>`, by kind."""
+
+
 class Control(Message):
     """What a pod is told in the answer to each report.
 

@@ -54,7 +54,7 @@ def _moved(known: LossState, loss: float, *, step: int, rules: LossRules) -> Los
     limit = _limit(known.best, rules)
     # After a spike the mean stays high for a while; only points that are high themselves count.
     above = known.points_above + (loss > limit) if smoothed > limit else 0
-    return replace(known, smoothed=smoothed, points_above=above, non_finite=0)
+    return LossState(smoothed, known.best, known.best_step, above)
 
 
 def _limit(best: float, rules: LossRules) -> float:

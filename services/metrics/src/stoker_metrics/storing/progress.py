@@ -3,12 +3,14 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from operator import attrgetter
 from typing import Any
 
 from stoker_metrics.storing.loss import LossRules, LossState, judge
 from stoker_metrics.storing.schemas import Received
-from stoker_shared.rpc.metrics import Exit, ExitFacts, Heartbeat, LossTrouble, MetricsBatch, Phase, Point
+from stoker_shared.rpc.metrics import Exit, ExitFacts, Heartbeat, LossTrouble, MetricsBatch, Phase
 
+_sequence = attrgetter("sequence")
 PHASE_ORDER: tuple[Phase, ...] = ("preparing", "training", "saving")
 
 
@@ -78,26 +80,24 @@ def _after_heartbeat(known: Progress, heartbeat: Heartbeat, _at: datetime) -> tu
 
 
 def _after_points(known: Progress, batch: MetricsBatch, at: datetime, rules: LossRules) -> tuple[Progress, list[Fact]]:
-    had_trouble = known.loss_trouble
-    for point in sorted(batch.points, key=lambda point: point.sequence):
-        is_newer = point.sequence > known.point_sequence
+    sequence, values = known.point_sequence, known.latest_values
+    state, trouble = known.loss_state, known.loss_trouble
+    for point in sorted(batch.points, key=_sequence):
         # A value that is told rarely, like an evaluation, stays until it is told again.
-        if is_newer:
-            known = _judged(known, point, rules)
-        values = known.latest_values | point.values if is_newer else point.values | known.latest_values
-        known = replace(
-            _stepped(known, point.step, at),
-            latest_values=values,
-            point_sequence=max(known.point_sequence, point.sequence),
-        )
-    return known, [known.loss_trouble] if known.loss_trouble and not had_trouble else []
-
-
-def _judged(known: Progress, point: Point, rules: LossRules) -> Progress:
-    if known.loss_trouble is not None:
-        return known
-    state, trouble = judge(known.loss_state, point, rules)
-    return replace(known, loss_state=state, loss_trouble=trouble)
+        if point.sequence <= sequence:
+            values = point.values | values
+            continue
+        sequence, values = point.sequence, values | point.values
+        if trouble is None:
+            state, trouble = judge(state, point, rules)
+    moved = replace(
+        _stepped(known, max((point.step for point in batch.points), default=0), at),
+        latest_values=values,
+        point_sequence=sequence,
+        loss_state=state,
+        loss_trouble=trouble,
+    )
+    return moved, [trouble] if trouble and not known.loss_trouble else []
 
 
 def _after_exit(known: Progress, message: Exit, _at: datetime) -> tuple[Progress, list[Fact]]:

@@ -6,7 +6,7 @@ from datetime import datetime
 from stoker_shared.rpc.metrics import Alert, Exit, Heartbeat, LogBatch, MetricsBatch
 
 Telemetry = MetricsBatch | LogBatch | Heartbeat | Alert | Exit
-"""What travels on `tel.>`; the required fields of each tell them apart."""
+"""What travels on `tel.>`."""
 
 AttemptKey = tuple[str, int]
 

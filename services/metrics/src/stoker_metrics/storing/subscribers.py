@@ -11,6 +11,7 @@ from stoker_metrics.storing.schemas import Received, Telemetry
 from stoker_metrics.storing.service import Store
 from stoker_shared.bus import Bus, MessageContext, consume
 from stoker_shared.errors import TransientError
+from stoker_shared.rpc.metrics import TELEMETRY
 
 CONSUMER = "metrics_store"
 _RETRY_SECONDS = 0.5
@@ -31,7 +32,7 @@ class Storing:
 
     def register(self, bus: Bus) -> None:
         """Consume what pods report."""
-        consume(bus, CONSUMER, Telemetry, self.handle, workers=self._workers)
+        consume(bus, CONSUMER, TELEMETRY, self.handle, workers=self._workers)
 
     async def handle(self, message: Telemetry, context: MessageContext) -> None:
         """Return when the message is committed."""
