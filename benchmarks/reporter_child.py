@@ -1,56 +1,59 @@
 """One training run of `bench_reporter`, in a process of its own: `python -m benchmarks.reporter_child MODE FOLDER URL`.
 
-Prints the seconds of each step as JSON. All modes run the same model, rows and seed with TRL; they differ in who is
-told the numbers of each step: nobody, our reporter over HTTP, or what TRL's own `report_to` tells.
+Prints number and seconds of each step as JSON. All modes run the same model, rows and seed with TRL; they differ in
+who is told the numbers of the steps of every other block: our reporter over HTTP, or what TRL's own `report_to` tells.
 """
 
 import json
 import os
 import sys
-import time
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-STEPS = int(os.environ.get("BENCH_REPORTER_STEPS", "60"))
+STEPS = int(os.environ.get("BENCH_REPORTER_STEPS", "240"))
+BLOCK = 20
+"""So many steps are told of, and then so many are not."""
+
+_RIVALS = {"trackio": "TrackioCallback", "mlflow": "MLflowCallback"}
+
+
+def is_told(step: int) -> bool:
+    """Whether the step of this number, from 1, is told of."""
+    return (step - 1) // BLOCK % 2 == 1
 
 
 def main(mode: str, folder: Path, url: str) -> None:
     """Train and print."""
     import torch
-    from transformers import TrainerCallback
+
+    from benchmarks.reporter_callbacks import Stopwatch, put_gate
 
     torch.set_num_threads(1)
     torch.manual_seed(7)
-    seconds: list[float] = []
+    stopwatch = Stopwatch()
+    trainer = _trainer(folder, report_to=mode if mode in _RIVALS else "none")
+    trainer.add_callback(stopwatch)
+    if mode in _RIVALS:
+        put_gate(trainer, _RIVALS[mode])
+        trainer.train()
+    else:
+        _train_with_ours(trainer, _reporter(folder, url), folder)
+    print(json.dumps(stopwatch.steps))
 
-    class Stopwatch(TrainerCallback):
-        """From the end of one step, with all that is told of it, to the end of the next."""
 
-        last: float | None = None
+def _train_with_ours(trainer: Any, reporter: Any, folder: Path) -> None:
+    from benchmarks.reporter_callbacks import Gate
+    from stoker_trainer.callbacks import ReportCallback
+    from stoker_trainer.hardware import find_hardware
+    from stoker_trainer.machine import Machine
 
-        def on_step_begin(self, *_args: Any, **_more: Any) -> None:
-            """A step begins where the last one was told."""
-            now = time.perf_counter()
-            if self.last is not None:
-                seconds.append(now - self.last)
-            self.last = now
-
-    trainer = _trainer(folder, report_to=mode if mode in {"trackio", "mlflow"} else "none")
-    reporter = _reporter(folder, url) if mode == "ours" else None
-    if reporter is not None:
-        from stoker_trainer.callbacks import ReportCallback
-        from stoker_trainer.hardware import find_hardware
-        from stoker_trainer.machine import Machine
-
-        trainer.add_callback(ReportCallback(reporter, machine=Machine(find_hardware(), folder=folder)))
-        reporter.start()
-        reporter.phase("training")
-    trainer.add_callback(Stopwatch())
+    trainer.add_callback(Gate(ReportCallback(reporter, machine=Machine(find_hardware(), folder=folder))))
+    reporter.start()
+    reporter.phase("training")
     trainer.train()
-    if reporter is not None and not reporter.flush(limit=timedelta(seconds=20)):
+    if not reporter.flush(limit=timedelta(seconds=20)):
         raise RuntimeError("reports are left")
-    print(json.dumps(seconds))
 
 
 def _trainer(folder: Path, *, report_to: str) -> Any:

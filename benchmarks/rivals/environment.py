@@ -17,7 +17,7 @@ def rival_environment(folder: Path) -> Path:
     wanted = REQUIREMENTS.read_text()
     if not stamp.exists() or stamp.read_text() != wanted:
         subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
-        pip = [programs / "python", "-m", "pip", "--disable-pip-version-check", "install", "-qq"]
+        pip: list[str | Path] = [programs / "python", "-m", "pip", "--disable-pip-version-check", "install", "-qq"]
         subprocess.run([*pip, "-r", REQUIREMENTS], check=True)
         stamp.write_text(wanted)
     return programs.resolve()

@@ -35,7 +35,7 @@ def running_mlflow(programs: Path, folder: Path) -> Iterator[MLflowServer]:
         postgres.loop.run(_create_database(postgres.url(POSTGRES_SUPERUSER, database="postgres")))
         port = free_port()
         server = MLflowServer(port, postgres.url(POSTGRES_SUPERUSER, database="mlflow"))
-        command = [
+        command: list[str | Path] = [
             programs / "mlflow", "server", "--host", "127.0.0.1", "--port", str(port),
             "--workers", str(os.cpu_count() or 1), "--default-artifact-root", folder / "artifacts",
             "--backend-store-uri", postgres.url(POSTGRES_SUPERUSER, database="mlflow", driver="postgresql+psycopg2"),
