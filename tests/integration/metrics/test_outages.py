@@ -69,6 +69,34 @@ async def test_a_report_whose_acknowledgement_was_lost_counts_once(
     await world.until_rows("SELECT * FROM points", count=1)
 
 
+async def test_while_the_broker_answers_slowly_other_reports_are_told_to_wait(
+    world: World, token: str, clean_bus: RunningNats
+) -> None:
+    assert (await world.post("heartbeat", heartbeat(1), token)).status_code == 202
+    pid = clean_bus.pid
+    assert pid is not None
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        waiting = asyncio.create_task(world.post("metrics", points(1), token))
+        refused = await until(lambda: _answered_at_once(world, token), what="a pod to be told to wait")
+        assert refused.status_code == 429
+        assert "has not acknowledged" in refused.json()["detail"]
+        assert int(refused.headers["Retry-After"]) >= 1
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert (await waiting).status_code in {202, 503}
+    await until(lambda: answer_is(world, "metrics", points(1, 2), token, 202))
+    await world.until_rows("SELECT * FROM points", count=2)
+
+
+async def _answered_at_once(world: World, token: str) -> httpx.Response | None:
+    try:
+        async with asyncio.timeout(0.2):
+            return await world.post("metrics", points(2), token)
+    except TimeoutError:
+        return None
+
+
 async def test_while_the_database_is_away_reports_are_taken_and_stored_afterwards(
     world: World, token: str, postgres: RunningPostgres
 ) -> None:
