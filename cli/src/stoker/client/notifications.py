@@ -1,11 +1,11 @@
 """The calls of the client that are about notifications."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from typing import Any
 
-import httpx
-from pydantic import BaseModel, SecretStr
+from pydantic import SecretStr
 
+from stoker.client.calls import Calls, segment
 from stoker.client.http import parsed
 from stoker.client.models import TargetMade
 from stoker_shared.rpc.notifications import (
@@ -18,12 +18,10 @@ from stoker_shared.rpc.notifications import (
 )
 from stoker_shared.signing_secrets import new_signing_secret
 
-ModelT = TypeVar("ModelT", bound=BaseModel)
-
 _BASE = "/v1/notifications"
 
 
-class NotificationCalls:
+class NotificationCalls(Calls):
     """A part of `stoker.client.Client`."""
 
     def notification_targets(self) -> list[TargetFacts]:
@@ -50,22 +48,22 @@ class NotificationCalls:
 
     def set_notification_target_state(self, target_id: str, state: str) -> TargetFacts:
         """`paused` or `active`."""
-        return parsed(TargetFacts, self._call("PATCH", f"{_BASE}/targets/{target_id}", json={"state": state}))
+        return parsed(TargetFacts, self._call("PATCH", f"{_BASE}/targets/{segment(target_id)}", json={"state": state}))
 
     def rotate_signing_secret(self, target_id: str, *, overlap_seconds: int = 86_400) -> TargetMade:
         """Sign with another secret; for some time with the old one as well."""
         # Made here: sent again after a lost answer it must not rotate twice, or the old secret would sign no more.
         signing = new_signing_secret().get_secret_value()
         content = {"overlap_seconds": overlap_seconds, "signing_secret": signing}
-        return self._post(TargetMade, f"{_BASE}/targets/{target_id}/signing-secret", content)
+        return self._post(TargetMade, f"{_BASE}/targets/{segment(target_id)}/signing-secret", content)
 
     def test_notification_target(self, target_id: str) -> DeliveryFacts:
         """Send one message now and tell what came of it."""
-        return self._post(DeliveryFacts, f"{_BASE}/targets/{target_id}/test", None)
+        return self._post(DeliveryFacts, f"{_BASE}/targets/{segment(target_id)}/test", None)
 
     def remove_notification_target(self, target_id: str) -> list[TargetFacts]:
         """Delete it with its rules and deliveries. Returns what is left."""
-        return parsed(TargetList, self._call("DELETE", f"{_BASE}/targets/{target_id}")).targets
+        return parsed(TargetList, self._call("DELETE", f"{_BASE}/targets/{segment(target_id)}")).targets
 
     def notification_rules(self) -> list[RuleFacts]:
         """Of what your targets are told."""
@@ -78,7 +76,7 @@ class NotificationCalls:
 
     def remove_notification_rule(self, rule_id: str) -> list[RuleFacts]:
         """Returns what is left."""
-        return parsed(RuleList, self._call("DELETE", f"{_BASE}/rules/{rule_id}")).rules
+        return parsed(RuleList, self._call("DELETE", f"{_BASE}/rules/{segment(rule_id)}")).rules
 
     def deliveries(self, **filters: Any) -> list[DeliveryFacts]:
         """What was sent, newest first. `filters`: `target_id`, `job_id`, `state`, `before`, `limit`."""
@@ -87,13 +85,4 @@ class NotificationCalls:
 
     def resend_delivery(self, delivery_id: str) -> DeliveryFacts:
         """Have it sent again, under the same id."""
-        return self._post(DeliveryFacts, f"{_BASE}/deliveries/{delivery_id}/resend", None)
-
-    def _get(self, kind: type[ModelT], path: str, *, params: Mapping[str, Any] | None = None) -> ModelT:
-        raise NotImplementedError
-
-    def _post(self, kind: type[ModelT], path: str, content: Any, *, headers: Mapping[str, str] | None = None) -> ModelT:
-        raise NotImplementedError
-
-    def _call(self, method: str, path: str, **arguments: Any) -> httpx.Response:
-        raise NotImplementedError
+        return self._post(DeliveryFacts, f"{_BASE}/deliveries/{segment(delivery_id)}/resend", None)

@@ -61,21 +61,25 @@ def consume(
     )
     async def receive(raw: NatsMessage) -> None:
         trace_id = enter_trace(raw.headers.get(TRACEPARENT_HEADER))
-        metadata = raw.raw_message.metadata
+        context = _context(raw)
         now = datetime.now(UTC)  # allowed: time-not-passed-in, a figure of this very machine
-        MESSAGE_AGE.labels(consumer_name).observe((now - metadata.timestamp).total_seconds())
+        MESSAGE_AGE.labels(consumer_name).observe((now - context.received_at).total_seconds())
         with (
             structlog.contextvars.bound_contextvars(trace_id=trace_id),
             timed(MESSAGE_SECONDS, consumer_name),
             span(f"handle {consumer_name}", kind=SpanKind.CONSUMER),
         ):
-            context = MessageContext(
-                subject=raw.raw_message.subject,
-                delivered=metadata.num_delivered,
-                stream_sequence=metadata.sequence.stream,
-                received_at=metadata.timestamp,
-            )
             await handler(decode(raw.body, context.subject), context)
+
+
+def _context(raw: NatsMessage) -> MessageContext:
+    metadata = raw.raw_message.metadata
+    return MessageContext(
+        subject=raw.raw_message.subject,
+        delivered=metadata.num_delivered,
+        stream_sequence=metadata.sequence.stream,
+        received_at=metadata.timestamp,
+    )
 
 
 async def _as_it_came(message: NatsMessage) -> NatsMessage:
