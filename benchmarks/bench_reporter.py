@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.reporter_child import BLOCK, is_told
+from benchmarks.reporter_child import BLOCK, STEPS_FILE, is_told
 from benchmarks.rivals.environment import RIVALS_FOLDER, rival_environment
 from benchmarks.rivals.mlflow import running_mlflow
 from tests.support.pod_receiver import PodReceiver
@@ -80,7 +80,7 @@ def _run(mode: str, folder: Path, url: str, variables: dict[str, str]) -> list[t
     ended = subprocess.run(command, env={**os.environ, **variables}, capture_output=True, text=True, check=False)
     if ended.returncode:
         raise RuntimeError(f"the run {mode} failed:\n{ended.stderr[-3000:]}")
-    return [(number, seconds) for number, seconds in json.loads(ended.stdout.splitlines()[-1])]
+    return [(number, seconds) for number, seconds in json.loads((folder / STEPS_FILE).read_text())]
 
 
 def _told(steps: int) -> int:

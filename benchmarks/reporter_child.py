@@ -1,6 +1,6 @@
 """One training run of `bench_reporter`, in a process of its own: `python -m benchmarks.reporter_child MODE FOLDER URL`.
 
-Prints number and seconds of each step as JSON. All modes run the same model, rows and seed with TRL; they differ in
+Writes number and seconds of each step to `steps.json` there. All modes run the same model, rows and seed with TRL; they differ in
 who is told the numbers of the steps of every other block: our reporter over HTTP, or what TRL's own `report_to` tells.
 """
 
@@ -15,6 +15,9 @@ STEPS = int(os.environ.get("BENCH_REPORTER_STEPS", "240"))
 BLOCK = 20
 """So many steps are told of, and then so many are not."""
 
+STEPS_FILE = "steps.json"
+"""Not standard output: rivals print there until the very end."""
+
 _RIVALS = {"trackio": "TrackioCallback", "mlflow": "MLflowCallback"}
 
 
@@ -24,7 +27,7 @@ def is_told(step: int) -> bool:
 
 
 def main(mode: str, folder: Path, url: str) -> None:
-    """Train and print."""
+    """Train and write down what the steps took."""
     import torch
 
     from benchmarks.reporter_callbacks import Stopwatch, put_gate
@@ -39,7 +42,7 @@ def main(mode: str, folder: Path, url: str) -> None:
         trainer.train()
     else:
         _train_with_ours(trainer, _reporter(folder, url), folder)
-    print(json.dumps(stopwatch.steps))
+    (folder / STEPS_FILE).write_text(json.dumps(stopwatch.steps))
 
 
 def _train_with_ours(trainer: Any, reporter: Any, folder: Path) -> None:

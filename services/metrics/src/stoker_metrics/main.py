@@ -110,7 +110,7 @@ def _store(ground: _Ground) -> None:
         store,
         hearing=ground.hearing,
         wake=wake,
-        workers=settings.storing_workers,
+        batch=settings.storing_batch,
         patience=settings.storing_patience,
     ).register(ground.bus)
     pages = LinePages(ground.database, ground.objects)

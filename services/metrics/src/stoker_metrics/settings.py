@@ -46,7 +46,7 @@ class MetricsSettings(NotificationSettings, ServiceSettings):
         default=timedelta(seconds=45),
         description="After a start or an outage silence proves nothing for so long: pods wait up to 30 s to try again",
     )
-    storing_workers: int = Field(default=64, ge=1, le=1024, description="Messages stored in one transaction at most")
+    storing_batch: int = Field(default=512, ge=1, le=1024, description="Messages stored in one transaction at most")
     storing_patience: Duration = Field(
         default=timedelta(seconds=10), description="How long a batch waits for the database before it goes back"
     )

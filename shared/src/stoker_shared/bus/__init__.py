@@ -1,7 +1,8 @@
 """The bus: connection, consuming with retries and dead letters, publishing with acknowledgement, RPC."""
 
 from stoker_shared.bus.broker import Bus, BusSettings
-from stoker_shared.bus.consuming import MessageContext, consume
+from stoker_shared.bus.consuming import consume, consume_batches
+from stoker_shared.bus.delivery import Delivery, MessageContext
 from stoker_shared.bus.grouping import GroupingPublisher
 from stoker_shared.bus.publishing import Acknowledgement, JetStreamPublisher
 from stoker_shared.bus.rpc import RpcClient, answer
@@ -10,10 +11,12 @@ __all__ = [
     "Acknowledgement",
     "Bus",
     "BusSettings",
+    "Delivery",
     "GroupingPublisher",
     "JetStreamPublisher",
     "MessageContext",
     "RpcClient",
     "answer",
     "consume",
+    "consume_batches",
 ]

@@ -18,6 +18,7 @@ from nats.errors import Error as NatsError
 from nats.js.errors import NotFoundError
 from pydantic import BaseModel, ConfigDict
 
+from stoker_shared.bus.batches import BatchConsumer
 from stoker_shared.bus.flushing import until_server_has_read
 from stoker_shared.bus.grouping import GroupingPublisher
 from stoker_shared.bus.publishing import JetStreamPublisher
@@ -53,6 +54,7 @@ class Bus:
         self.grouping_publisher = GroupingPublisher(self._client, self.publisher)
         self.consumers: list[str] = []
         self._responders = Responders()
+        self._batch_consumers: list[BatchConsumer] = []
         self._on_reconnect: list[Callable[[], None]] = []
         self._is_started = False
         self._is_stopping = False
@@ -92,6 +94,11 @@ class Bus:
         """Get every message on a subject from `start` on, in every replica; what comes while disconnected is missed."""
         self._responders.add(subject, queue="", respond=lambda message: handle(message.data))
 
+    def add_batches(self, batches: BatchConsumer) -> None:
+        """Consume in batches from `start` on."""
+        self._batch_consumers.append(batches)
+        self.on_reconnect(batches.connection_returned)
+
     def on_reconnect(self, callback: Callable[[], None]) -> None:
         """Call this when the connection is back after a loss."""
         self._on_reconnect.append(callback)
@@ -102,6 +109,9 @@ class Bus:
         await self._wait_for_consumers(attempts_every)
         await self.broker.start()
         await self._responders.start(self._client())
+        for batches in self._batch_consumers:
+            running = await batches.start(self._client(), self.publisher, inbox_prefix=inbox_prefix(self.settings.service))
+            running.add_done_callback(self._end_if_broken)
         # Else a peer may ask before the server has seen our subscriptions.
         await until_server_has_read(self._client())
         self._is_started = True
@@ -112,6 +122,8 @@ class Bus:
         client = self._client()
         try:
             await self._responders.stop(patience=self.settings.graceful_timeout_seconds)
+            for batches in self._batch_consumers:
+                await batches.stop(patience=self.settings.graceful_timeout_seconds)
             await self.broker.stop()
         except NatsError as error:
             # Draining needs the connection; what was not acknowledged comes again to whoever starts next.
@@ -160,6 +172,12 @@ class Bus:
         logger.warning("connection to the broker is back")
         for callback in self._on_reconnect:
             callback()
+
+    def _end_if_broken(self, consuming: "asyncio.Task[None]") -> None:
+        if consuming.cancelled() or self._is_stopping or (error := consuming.exception()) is None:
+            return
+        logger.critical("a consumer is broken; ending so that the supervisor starts anew", exc_info=error)
+        os.kill(os.getpid(), signal.SIGTERM)
 
     async def _exit_process(self) -> None:
         if self._is_stopping:

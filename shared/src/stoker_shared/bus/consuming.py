@@ -1,33 +1,20 @@
-"""Consuming a durable consumer with typed messages."""
+"""Consuming a durable consumer with typed messages, one by one or in batches."""
 
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any
 
 import structlog
 from faststream.nats import JStream, NatsMessage, PullSub
 from opentelemetry.trace import SpanKind
-from pydantic import TypeAdapter, ValidationError
 
+from stoker_shared.bus.batches import BatchConsumer, HandleBatch
 from stoker_shared.bus.broker import Bus
-from stoker_shared.errors import MessageInvalid
+from stoker_shared.bus.decoding import decoder
+from stoker_shared.bus.delivery import MessageContext, context_of
 from stoker_shared.figures import MESSAGE_AGE, MESSAGE_SECONDS, timed
 from stoker_shared.topology import consumer
 from stoker_shared.trace import TRACEPARENT_HEADER, enter_trace, span
-
-MessageT = TypeVar("MessageT")
-
-
-@dataclass(frozen=True, slots=True)
-class MessageContext:
-    """What a handler may want to know beside the message."""
-
-    subject: str
-    delivered: int
-    stream_sequence: int
-    received_at: datetime
-    """When the broker stored the message; in a redelivery too."""
 
 
 def consume(
@@ -40,12 +27,11 @@ def consume(
 ) -> None:
     """Hand each message of a consumer in `topology.CONSUMERS` to `handler`.
 
-    `message_type` is a message class, a union of them, or a mapping to a class from the last token of the subject,
-    which is quicker than a union that has no field to tell its members apart. The handler must be idempotent. It may
-    raise a `TransientError` to get the message again later; any other error sends the message to the dead letters.
+    `message_type`: see `decoder`. The handler must be idempotent. It may raise a `TransientError` to get the message
+    again later; any other error sends the message to the dead letters.
     """
     spec = consumer(consumer_name)
-    decode = _decoder(message_type)
+    decode = decoder(message_type)
     bus.consumers.append(consumer_name)
 
     @bus.broker.subscriber(
@@ -61,7 +47,7 @@ def consume(
     )
     async def receive(raw: NatsMessage) -> None:
         trace_id = enter_trace(raw.headers.get(TRACEPARENT_HEADER))
-        context = _context(raw)
+        context = context_of(raw.raw_message)
         now = datetime.now(UTC)  # allowed: time-not-passed-in, a figure of this very machine
         MESSAGE_AGE.labels(consumer_name).observe((now - context.received_at).total_seconds())
         with (
@@ -72,38 +58,15 @@ def consume(
             await handler(decode(raw.body, context.subject), context)
 
 
-def _context(raw: NatsMessage) -> MessageContext:
-    metadata = raw.raw_message.metadata
-    return MessageContext(
-        subject=raw.raw_message.subject,
-        delivered=metadata.num_delivered,
-        stream_sequence=metadata.sequence.stream,
-        received_at=metadata.timestamp,
-    )
+def consume_batches(bus: Bus, consumer_name: str, message_type: Any, handler: HandleBatch, *, limit: int) -> None:
+    """Hand the messages of a consumer in `topology.CONSUMERS` to `handler`, at most `limit` at once.
+
+    For messages that end in one commit together. As with `consume`, but that a `TransientError` brings all of the
+    batch again; another error sends to the dead letters the message that it is about, and no other.
+    """
+    bus.consumers.append(consumer_name)
+    bus.add_batches(BatchConsumer(consumer_name, message_type, handler, limit=limit))
 
 
 async def _as_it_came(message: NatsMessage) -> NatsMessage:
     return message
-
-
-def _decoder(message_type: Any) -> Callable[[bytes, str], Any]:
-    if not isinstance(message_type, Mapping):
-        adapter: TypeAdapter[Any] = TypeAdapter(message_type)
-        return lambda body, subject: _decode(adapter, body, subject)
-    adapters: dict[str, TypeAdapter[Any]] = {kind: TypeAdapter(named) for kind, named in message_type.items()}
-
-    def decode(body: bytes, subject: str) -> Any:
-        kind = subject.rpartition(".")[2]
-        if kind not in adapters:
-            raise MessageInvalid(f"The message on {subject} is of a kind that nobody here knows.")
-        return _decode(adapters[kind], body, subject)
-
-    return decode
-
-
-def _decode(adapter: TypeAdapter[Any], body: bytes, subject: str) -> Any:
-    try:
-        return adapter.validate_json(body)
-    except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()[:5])
-        raise MessageInvalid(f"The message on {subject} does not have the form it should: {faults}.") from error

@@ -1,4 +1,4 @@
-"""What happens when a handler fails: again later for what may pass, the dead letters for what cannot."""
+"""What becomes of a message whose handler fails: again later for what may pass, the dead letters for what cannot."""
 
 import random
 import sys
@@ -23,6 +23,7 @@ logger = get_logger(__name__)
 BASE_DELAY_SECONDS = 0.25
 MAX_DELAY_SECONDS = 60.0
 _JITTER = 0.2
+_NO_DEAD_LETTERS_SECONDS = 5.0
 
 # Counted here and not by the broker: a message at the broker's limit would stay in a work queue for ever, unhandled
 # and without a dead letter.
@@ -39,6 +40,40 @@ class DeliveriesExhausted(MessageInvalid):
 def retry_delay(delivered: int, *, jitter: float) -> float:
     """Seconds until the next delivery after `delivered` ones; `jitter` in -1..1 moves it by up to a fifth."""
     return float(min(BASE_DELAY_SECONDS * 2 ** min(delivered - 1, 20), MAX_DELAY_SECONDS) * (1 + _JITTER * jitter))
+
+
+def exhausted(metadata: Msg.Metadata) -> DeliveriesExhausted | None:
+    """The error of a message that must not be handled any more: it took the process down, or hung each time."""
+    return DeliveriesExhausted(metadata.num_delivered - 1) if metadata.num_delivered > _limit(metadata) else None
+
+
+async def seconds_until_again(raw: Msg, error: Exception, *, publisher: JetStreamPublisher) -> float | None:
+    """When a message whose handler failed is to come again; None: never, it lies in the dead letters now.
+
+    Without a delay the server redelivers at once, thousands of times a second.
+    """
+    metadata = raw.metadata
+    if isinstance(error, TransientError) and metadata.num_delivered < _limit(metadata):
+        MESSAGES.labels(metadata.consumer, "again").inc()
+        delay = retry_delay(metadata.num_delivered, jitter=random.uniform(-1, 1))  # noqa: S311
+        logger.warning(
+            "handler waits", subject=raw.subject, delivered=metadata.num_delivered, reason=error.detail, delay=delay
+        )
+        return delay
+    logger.error("message to the dead letters", subject=raw.subject, exc_info=error)
+    try:
+        # Rejecting removes the message from a work queue: copy it first.
+        await publisher.publish(
+            subjects.dead(raw.subject),
+            raw.data,
+            message_id=f"dead:{metadata.stream}:{metadata.consumer}:{metadata.sequence.stream}",
+            headers=_dead_headers(raw, error),
+        )
+    except TransientError as unavailable:
+        logger.warning("the dead letters cannot be reached", subject=raw.subject, reason=unavailable.detail)
+        return _NO_DEAD_LETTERS_SECONDS
+    MESSAGES.labels(metadata.consumer, "dead").inc()
+    return None
 
 
 def retry_middleware(publisher: JetStreamPublisher) -> Any:
@@ -58,48 +93,23 @@ class RetryMiddleware(BaseMiddleware[Any, Any]):
         metadata = _metadata(msg.raw_message)
         if metadata is None:  # a core message, an RPC: the caller sees the failure
             return await call_next(msg)
-        if metadata.num_delivered > _limit(metadata):
-            # Deliveries that no handler ended: it took the process down, or hung each time.
-            await self._dead(msg.raw_message, DeliveriesExhausted(metadata.num_delivered - 1))
+        if error := exhausted(metadata):
+            await self._end(msg.raw_message, error)
         try:
             result = await call_next(msg)
         except HandlerException:
             raise
-        except TransientError as error:
-            await self._again_or_dead(msg.raw_message, error)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is kept and logged
-            await self._dead(msg.raw_message, error)
+            await self._end(msg.raw_message, error)
         else:
             MESSAGES.labels(metadata.consumer, "done").inc()
             return result
 
-    async def _again_or_dead(self, raw: Msg, error: TransientError) -> NoReturn:
-        metadata = raw.metadata
-        if metadata.num_delivered >= _limit(metadata):
-            await self._dead(raw, error)
-        MESSAGES.labels(metadata.consumer, "again").inc()
-        delay = retry_delay(metadata.num_delivered, jitter=random.uniform(-1, 1))  # noqa: S311
-        logger.warning(
-            "handler waits", subject=raw.subject, delivered=metadata.num_delivered, reason=error.detail, delay=delay
-        )
-        # Without a delay the server redelivers at once, thousands of times a second.
+    async def _end(self, raw: Msg, error: Exception) -> NoReturn:
+        delay = await seconds_until_again(raw, error, publisher=self._publisher)
+        if delay is None:
+            raise RejectMessage from error
         raise NackMessage(delay=delay) from error
-
-    async def _dead(self, raw: Msg, error: Exception) -> NoReturn:
-        logger.error("message to the dead letters", subject=raw.subject, exc_info=error)
-        metadata = raw.metadata
-        try:
-            # Rejecting removes the message from a work queue: copy it first.
-            await self._publisher.publish(
-                subjects.dead(raw.subject),
-                raw.data,
-                message_id=f"dead:{metadata.stream}:{metadata.consumer}:{metadata.sequence.stream}",
-                headers=_dead_headers(raw, error),
-            )
-        except TransientError as unavailable:
-            raise NackMessage(delay=5) from unavailable
-        MESSAGES.labels(metadata.consumer, "dead").inc()
-        raise RejectMessage from error
 
 
 def _limit(metadata: Msg.Metadata) -> int:

@@ -6,10 +6,9 @@ from datetime import timedelta
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from stoker_metrics.attempts.silence import Hearing
-from stoker_metrics.storing.batching import Batcher
-from stoker_metrics.storing.schemas import Received, Telemetry
+from stoker_metrics.storing.schemas import Received
 from stoker_metrics.storing.service import Store
-from stoker_shared.bus import Bus, MessageContext, consume
+from stoker_shared.bus import Bus, Delivery, consume_batches
 from stoker_shared.errors import TransientError
 from stoker_shared.rpc.metrics import TELEMETRY
 
@@ -18,27 +17,23 @@ _RETRY_SECONDS = 0.5
 
 
 class Storing:
-    """Stores messages in batches; waits a little for a database that is away before a message goes back."""
+    """Stores messages in batches; waits a little for a database that is away before they go back."""
 
     def __init__(
-        self, store: Store, *, hearing: Hearing, wake: Callable[[], None], workers: int, patience: timedelta
+        self, store: Store, *, hearing: Hearing, wake: Callable[[], None], batch: int, patience: timedelta
     ) -> None:
         self._store = store
         self._hearing = hearing
         self._wake = wake
-        self._workers = workers
+        self._batch = batch
         self._patience = patience
-        self._batcher = Batcher(self._flush, limit=workers)
 
     def register(self, bus: Bus) -> None:
         """Consume what pods report."""
-        consume(bus, CONSUMER, TELEMETRY, self.handle, workers=self._workers)
+        consume_batches(bus, CONSUMER, TELEMETRY, self.handle, limit=self._batch)
 
-    async def handle(self, message: Telemetry, context: MessageContext) -> None:
-        """Return when the message is committed."""
-        await self._batcher.add(Received(message, context.received_at))
-
-    async def _flush(self, batch: Sequence[Received]) -> None:
+    async def handle(self, batch: Sequence[Delivery]) -> None:
+        """Return when all messages are committed."""
         # Redelivery has a growing delay: after a short outage waiting here is sooner.
         retrying = AsyncRetrying(
             retry=retry_if_exception_type(TransientError),
@@ -48,9 +43,13 @@ class Storing:
             reraise=True,
         )
         try:
-            told: int = await retrying(self._store.store, batch)
+            told: int = await retrying(self._store.store, [_received(delivery) for delivery in batch])
         except TransientError:
             self._hearing.failed()
             raise
         if told:
             self._wake()
+
+
+def _received(delivery: Delivery) -> Received:
+    return Received(delivery.message, delivery.context.received_at)

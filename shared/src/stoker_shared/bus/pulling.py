@@ -1,0 +1,133 @@
+"""Pulling messages of one durable consumer: what comes while a batch is being handled makes the next batch.
+
+The client's own `fetch` starts two tasks for each message and waits for a whole round trip between two batches.
+Protocol: docs.nats.io, JetStream wire API, `$JS.API.CONSUMER.MSG.NEXT`.
+"""
+
+import asyncio
+import json
+from collections import deque
+from uuid import uuid4
+
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+from nats.errors import Error as NatsError
+from nats.js.api import Header, StatusCode
+
+from stoker_shared.logging import get_logger
+from stoker_shared.topology import ConsumerSpec
+
+logger = get_logger(__name__)
+
+MOST_BYTES_IN_BATCH = 1 << 20
+MOST_BYTES_WAITING = 4 << 20
+"""Of messages that are here and not taken. One message is at most 1 MB."""
+
+_EXPIRES_SECONDS = 30
+_HEARTBEAT_SECONDS = 5
+_LOST_AFTER_SECONDS = 2.5 * _HEARTBEAT_SECONDS
+_PAUSE_SECONDS = 0.5
+_NANOSECONDS = 1_000_000_000
+
+
+class Pull:
+    """Asks for messages, one request at a time, and keeps what comes until it is taken."""
+
+    def __init__(self, spec: ConsumerSpec, *, limit: int) -> None:
+        self._subject = f"$JS.API.CONSUMER.MSG.NEXT.{spec.stream}.{spec.name}"
+        self._limit = limit
+        self._arrived: deque[Msg] = deque()
+        self._bytes = 0
+        # What the request that is open asked for, and what it may still bring; 0: none is open.
+        self._asked = self._expected = 0
+        self._not_before = 0.0
+        self._wake = asyncio.Event()
+        self._client: Client | None = None
+        self._subscription: Subscription | None = None
+        self._inbox = ""
+
+    async def start(self, client: Client, *, inbox_prefix: str) -> None:
+        """Subscribe to what is to come; the client subscribes again by itself after a reconnect."""
+        self._client = client
+        self._inbox = f"{inbox_prefix}.{uuid4().hex}"
+        self._subscription = await client.subscribe(self._inbox, cb=self._receive)
+        await self._ask()
+
+    async def batch(self) -> list[Msg]:
+        """The oldest messages that are here, at most `limit`; waits until there is one. Empty after the stop."""
+        while not self._arrived and self._subscription is not None:
+            self._wake.clear()
+            await self._ask()
+            try:
+                async with asyncio.timeout(_LOST_AFTER_SECONDS if self._expected else _PAUSE_SECONDS):
+                    await self._wake.wait()
+            except TimeoutError:
+                # A request that is open has a heartbeat. Without one nobody knows of it any more.
+                self._expected = 0
+        taken = self._take()
+        await self._ask()
+        return taken
+
+    def ask_again(self) -> None:
+        """The connection was lost, and with it the request."""
+        self._expected = 0
+        self._wake.set()
+
+    async def stop(self) -> list[Msg]:
+        """Ask for nothing more. Returns what nobody has taken."""
+        subscription, self._subscription = self._subscription, None
+        left = list(self._arrived)
+        self._arrived.clear()
+        self._wake.set()
+        if subscription is not None:
+            await subscription.unsubscribe()
+        return left
+
+    def _take(self) -> list[Msg]:
+        taken: list[Msg] = []
+        size = 0
+        while self._arrived and len(taken) < self._limit:
+            size += len(self._arrived[0].data)
+            if taken and size > MOST_BYTES_IN_BATCH:
+                break
+            taken.append(self._arrived.popleft())
+        self._bytes = sum(len(message.data) for message in self._arrived)
+        return taken
+
+    async def _receive(self, message: Msg) -> None:
+        if message.reply:
+            self._arrived.append(message)
+            self._bytes += len(message.data)
+            self._expected = max(0, self._expected - 1)
+        elif (message.headers or {}).get(Header.STATUS) != StatusCode.CONTROL_MESSAGE:
+            self._request_ended(message.headers or {})
+        self._wake.set()
+        await self._ask()
+
+    def _request_ended(self, told: dict[str, str]) -> None:
+        # It expired, or has brought as many bytes as it may. If it brought nothing, the broker may refuse each: no
+        # such consumer, not yet up after its own start.
+        if self._expected == self._asked and told.get(Header.STATUS) != StatusCode.REQUEST_TIMEOUT:
+            self._not_before = asyncio.get_running_loop().time() + _PAUSE_SECONDS
+            logger.info("asking for messages is refused", subject=self._subject, answer=told.get(Header.DESCRIPTION))
+        self._expected = 0
+
+    async def _ask(self) -> None:
+        client, room = self._client, self._limit - len(self._arrived)
+        if self._expected or self._subscription is None or client is None or not client.is_connected:
+            return
+        if room <= 0 or self._bytes > MOST_BYTES_WAITING // 2 or asyncio.get_running_loop().time() < self._not_before:
+            return
+        self._asked = self._expected = room
+        wanted = {
+            "batch": room,
+            "max_bytes": MOST_BYTES_WAITING - self._bytes,
+            "expires": _EXPIRES_SECONDS * _NANOSECONDS,
+            "idle_heartbeat": _HEARTBEAT_SECONDS * _NANOSECONDS,
+        }
+        try:
+            await client.publish(self._subject, json.dumps(wanted).encode(), self._inbox)
+        except NatsError as error:
+            logger.warning("messages cannot be asked for", subject=self._subject, reason=type(error).__name__)
+            self._expected = 0
