@@ -1,7 +1,8 @@
 """One training run of `bench_reporter`, in a process of its own: `python -m benchmarks.reporter_child MODE FOLDER URL`.
 
-Writes number and seconds of each step to `steps.json` there. All modes run the same model, rows and seed with TRL; they differ in
-who is told the numbers of the steps of every other block: our reporter over HTTP, or what TRL's own `report_to` tells.
+Writes number and seconds of each step to `steps.json` there. All modes run the same model, rows and seed with TRL; they
+differ in who is told the numbers of the steps of every other block: our reporter over HTTP, or what TRL's own
+`report_to` tells.
 """
 
 import json

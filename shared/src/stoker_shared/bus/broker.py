@@ -110,7 +110,9 @@ class Bus:
         await self.broker.start()
         await self._responders.start(self._client())
         for batches in self._batch_consumers:
-            running = await batches.start(self._client(), self.publisher, inbox_prefix=inbox_prefix(self.settings.service))
+            running = await batches.start(
+                self._client(), self.publisher, inbox_prefix=inbox_prefix(self.settings.service)
+            )
             running.add_done_callback(self._end_if_broken)
         # Else a peer may ask before the server has seen our subscriptions.
         await until_server_has_read(self._client())

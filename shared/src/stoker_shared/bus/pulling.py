@@ -7,6 +7,7 @@ Protocol: docs.nats.io, JetStream wire API, `$JS.API.CONSUMER.MSG.NEXT`.
 import asyncio
 import json
 from collections import deque
+from datetime import timedelta
 from uuid import uuid4
 
 from nats.aio.client import Client
@@ -24,11 +25,10 @@ MOST_BYTES_IN_BATCH = 1 << 20
 MOST_BYTES_WAITING = 4 << 20
 """Of messages that are here and not taken. One message is at most 1 MB."""
 
-_EXPIRES_SECONDS = 30
-_HEARTBEAT_SECONDS = 5
-_LOST_AFTER_SECONDS = 2.5 * _HEARTBEAT_SECONDS
-_PAUSE_SECONDS = 0.5
-_NANOSECONDS = 1_000_000_000
+EXPIRES = timedelta(seconds=30)
+HEARTBEAT = timedelta(seconds=5)
+_LOST_AFTER = 2.5 * HEARTBEAT
+_PAUSE = timedelta(seconds=0.5)
 
 
 class Pull:
@@ -60,7 +60,7 @@ class Pull:
             self._wake.clear()
             await self._ask()
             try:
-                async with asyncio.timeout(_LOST_AFTER_SECONDS if self._expected else _PAUSE_SECONDS):
+                async with asyncio.timeout((_LOST_AFTER if self._expected else _PAUSE).total_seconds()):
                     await self._wake.wait()
             except TimeoutError:
                 # A request that is open has a heartbeat. Without one nobody knows of it any more.
@@ -109,7 +109,7 @@ class Pull:
         # It expired, or has brought as many bytes as it may. If it brought nothing, the broker may refuse each: no
         # such consumer, not yet up after its own start.
         if self._expected == self._asked and told.get(Header.STATUS) != StatusCode.REQUEST_TIMEOUT:
-            self._not_before = asyncio.get_running_loop().time() + _PAUSE_SECONDS
+            self._not_before = asyncio.get_running_loop().time() + _PAUSE.total_seconds()
             logger.info("asking for messages is refused", subject=self._subject, answer=told.get(Header.DESCRIPTION))
         self._expected = 0
 
@@ -123,11 +123,15 @@ class Pull:
         wanted = {
             "batch": room,
             "max_bytes": MOST_BYTES_WAITING - self._bytes,
-            "expires": _EXPIRES_SECONDS * _NANOSECONDS,
-            "idle_heartbeat": _HEARTBEAT_SECONDS * _NANOSECONDS,
+            "expires": _nanoseconds(EXPIRES),
+            "idle_heartbeat": _nanoseconds(HEARTBEAT),
         }
         try:
             await client.publish(self._subject, json.dumps(wanted).encode(), self._inbox)
         except NatsError as error:
             logger.warning("messages cannot be asked for", subject=self._subject, reason=type(error).__name__)
             self._expected = 0
+
+
+def _nanoseconds(duration: timedelta) -> int:
+    return duration // timedelta(microseconds=1) * 1000
