@@ -24,12 +24,13 @@ from pydantic import SecretStr
 from benchmarks.gateway_stack import running_servers
 from stoker_dataset_gateway.downloads.limits import TokenAllowance, TokenLimits
 from stoker_dataset_gateway.downloads.service import DownloadRules, DownloadService
-from stoker_dataset_gateway.storage import ObjectStore, StoreAddress
+from stoker_dataset_gateway.storage import ObjectStore
 from stoker_dataset_gateway.tokens.service import TokenService
 from stoker_dataset_gateway.tokens.usage import UsageLedger
 from stoker_shared.clock import SystemClock
 from stoker_shared.database import Database, Statements
 from stoker_shared.identifiers import new_identifier
+from stoker_shared.object_store.address import StoreAddress
 from stoker_shared.rpc.dataset_gateway import MintDownload
 from stoker_shared.tokens import token_hash
 

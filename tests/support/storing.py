@@ -13,13 +13,14 @@ from stoker_metrics.attempts.service import Attempts
 from stoker_metrics.attempts.silence import Hearing
 from stoker_metrics.attempts.standings import Standings, StandingSettings
 from stoker_metrics.keeping.schemas import Caps
-from stoker_metrics.object_store import ObjectStore, StoreAddress
+from stoker_metrics.object_store import ObjectStore
 from stoker_metrics.storing.schemas import Received, Telemetry
 from stoker_metrics.storing.service import Store
 from stoker_shared.bus import JetStreamPublisher
 from stoker_shared.clock import ManualClock
 from stoker_shared.database import Database
 from stoker_shared.errors import BrokerUnavailable
+from stoker_shared.object_store.address import StoreAddress
 from stoker_shared.rpc.metrics import Line, LogBatch, MetricsBatch, Point
 from tests.support.metrics import JOB, OWNER
 from tests.support.servers import TestBucket, TestDatabase

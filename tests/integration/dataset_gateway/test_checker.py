@@ -17,7 +17,7 @@ from pydantic import SecretStr
 from stoker_dataset_gateway.checking import CheckLimits
 from stoker_dataset_gateway.checking.checker import Checker, StoredFile
 from stoker_dataset_gateway.errors import ChecksumMismatch, ObjectMissing, StoreUnavailable
-from stoker_dataset_gateway.storage import StoreAddress
+from stoker_shared.object_store.address import StoreAddress
 from tests.support.servers import TestBucket
 
 ROWS = [{"prompt": f"question {number}", "completion": f"answer {number}"} for number in range(300)]

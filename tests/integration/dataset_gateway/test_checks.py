@@ -17,12 +17,13 @@ from stoker.stack.standalone import RunningObjectStore, RunningPostgres
 from stoker_dataset_gateway.checking import CheckLimits, CheckResult
 from stoker_dataset_gateway.checking.checker import Checker, StoredFile
 from stoker_dataset_gateway.objects.service import ObjectWriter
-from stoker_dataset_gateway.storage import ObjectStore, StoreAddress
+from stoker_dataset_gateway.storage import ObjectStore
 from stoker_dataset_gateway.uploads.checks import CheckRules, CheckRunner
 from stoker_dataset_gateway.uploads.remains import Remains
 from stoker_dataset_gateway.uploads.verdicts import News, Verdicts
 from stoker_shared.clock import SystemClock
 from stoker_shared.database import Database
+from stoker_shared.object_store.address import StoreAddress
 from stoker_shared.rpc.dataset_gateway import DESCRIBE, LIST, DescribeDataset, ListDatasets, UploadOpened
 from tests.integration.dataset_gateway.conftest import Gateway, Servers, World, environment_of, jsonl, upload_id
 from tests.support.ports import free_port

@@ -8,7 +8,8 @@ import pytest
 from pydantic import SecretStr
 
 from stoker_dataset_gateway.errors import ObjectMissing, StoreFull, StoreUnavailable
-from stoker_dataset_gateway.storage import ObjectStore, StoreAddress
+from stoker_dataset_gateway.storage import ObjectStore
+from stoker_shared.object_store.address import StoreAddress
 from tests.support.ports import free_port
 from tests.support.servers import TestBucket
 

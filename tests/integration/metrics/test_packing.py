@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import pytest
+from pydantic import SecretStr
 
 from stoker_metrics.errors import ChunkDamaged, PackedByAnother
 from stoker_metrics.keeping.schemas import Caps
@@ -11,6 +12,7 @@ from stoker_metrics.lines.service import LineReader
 from stoker_metrics.object_store import ObjectStore
 from stoker_metrics.packing.repository import PackingRepository
 from stoker_metrics.packing.service import WRITING_FOR, Packer
+from stoker_shared.object_store.address import StoreAddress
 from stoker_shared.rpc.log_search import LogSearchQuery
 from stoker_shared.rpc.metrics import LinesQuery
 from tests.support.metrics import JOB, OWNER
@@ -240,9 +242,5 @@ async def test_bytes_over_the_cap_are_counted_as_lines(metrics_database: TestDat
 
 
 def _no_store() -> ObjectStore:
-    from pydantic import SecretStr
-
-    from stoker_metrics.object_store import StoreAddress
-
     nothing = SecretStr("nobody")
     return ObjectStore(StoreAddress("127.0.0.1:9", nothing, nothing, "nothing", "us-east-1", is_secure=False))

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from stoker_dataset_gateway.byte_bridge import BridgeAborted, ByteBridge
+from stoker_dataset_gateway.storage.byte_bridge import BridgeAborted, ByteBridge
 
 
 async def test_the_reader_gets_all_bytes_in_exactly_the_sizes_that_it_asks_for() -> None:

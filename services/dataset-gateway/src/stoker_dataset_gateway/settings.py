@@ -6,34 +6,27 @@ from pathlib import Path
 from typing import Annotated
 
 from annotated_types import Gt
-from pydantic import Field, SecretStr
+from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
 from stoker_dataset_gateway.artifacts.retention import RetentionRules
 from stoker_dataset_gateway.checking import CheckLimits
 from stoker_dataset_gateway.downloads.limits import TokenAllowance
 from stoker_dataset_gateway.lengths.service import CountingRules
-from stoker_dataset_gateway.storage import StoreAddress
 from stoker_dataset_gateway.tokens.failed_tries import TryRules
+from stoker_shared.object_store.address import StoreAddress, StoreSettings
 from stoker_shared.settings import ServiceSettings
 
 Lifetime = Annotated[timedelta, Gt(timedelta(0))]
 
 
-class Settings(ServiceSettings):
+class Settings(StoreSettings, ServiceSettings):
     """Settings of the dataset gateway. Sizes are bytes, durations ISO 8601, such as PT2H."""
 
     model_config = SettingsConfigDict(env_prefix="STOKER_DATASET_GATEWAY_", extra="ignore")
 
     # How long a start waits for servers that do not answer yet, before the process ends with the reason.
     start_patience: Lifetime = timedelta(seconds=60)
-
-    s3_endpoint: str = Field(pattern=r"^[^/\s]+$", description="host:port, without scheme")
-    s3_access_key: SecretStr
-    s3_secret_key: SecretStr
-    s3_bucket: str = Field(default="stoker", pattern=r"^[a-z0-9][a-z0-9.-]{2,62}$")
-    s3_secure: bool = False
-    s3_region: str = "us-east-1"
 
     max_upload_bytes: int = Field(default=20 * 10**9, ge=1)
     max_artifact_bytes: int = Field(default=100 * 10**9, ge=1)
@@ -78,18 +71,6 @@ class Settings(ServiceSettings):
     checks_at_once: int = Field(default=2, ge=1, le=64)
     sweep_every: Lifetime = timedelta(minutes=1)
     keep_expired: timedelta = timedelta(hours=24)
-
-    @property
-    def store_address(self) -> StoreAddress:
-        """Where the object store is."""
-        return StoreAddress(
-            endpoint=self.s3_endpoint,
-            access_key=self.s3_access_key,
-            secret_key=self.s3_secret_key,
-            bucket=self.s3_bucket,
-            region=self.s3_region,
-            is_secure=self.s3_secure,
-        )
 
     @property
     def counting_rules(self) -> CountingRules:

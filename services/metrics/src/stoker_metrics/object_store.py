@@ -1,36 +1,23 @@
-"""The object store behind one small class: whole objects of a few megabytes, through the minio SDK."""
+"""The object store behind one small class: whole objects of a few megabytes."""
 
 import io
 from collections.abc import Callable
-from dataclasses import dataclass
+from datetime import timedelta
 from typing import TypeVar
 
-import urllib3
-from anyio import CapacityLimiter, to_thread
+from anyio import CapacityLimiter
 from minio import Minio
-from minio.error import MinioException, S3Error
-from pydantic import SecretStr
-from urllib3.exceptions import HTTPError
 
 from stoker_metrics.errors import ObjectGone
-from stoker_shared.errors import ServiceUnavailable
+from stoker_shared.errors import ServiceUnavailable, StokerError
+from stoker_shared.object_store.address import StoreAddress
+from stoker_shared.object_store.client import client_of
+from stoker_shared.object_store.faults import StoreFault, in_thread
 
 _THREADS = 8
-_MISSING = frozenset({"NoSuchKey", "NoSuchObject"})
+_SILENCE = timedelta(seconds=30)
 
 ResultT = TypeVar("ResultT")
-
-
-@dataclass(frozen=True, slots=True)
-class StoreAddress:
-    """Where the store is and how to sign in. `endpoint` is host:port without scheme."""
-
-    endpoint: str
-    access_key: SecretStr
-    secret_key: SecretStr
-    bucket: str
-    region: str
-    is_secure: bool
 
 
 class ObjectStore:
@@ -39,19 +26,7 @@ class ObjectStore:
     def __init__(self, address: StoreAddress) -> None:
         self._bucket = address.bucket
         self._limiter = CapacityLimiter(_THREADS)
-        self._client = Minio(
-            address.endpoint,
-            access_key=address.access_key.get_secret_value(),
-            secret_key=address.secret_key.get_secret_value(),
-            region=address.region,  # else each start asks the server for it
-            secure=address.is_secure,
-            # The SDK's default tries for minutes when nobody answers.
-            http_client=urllib3.PoolManager(
-                maxsize=_THREADS,
-                timeout=urllib3.Timeout(connect=3, read=30),
-                retries=urllib3.Retry(total=2, backoff_factor=0.2, status_forcelist=(502, 503, 504)),
-            ),
-        )
+        self._client = client_of(address, Minio, connections=_THREADS, silence=_SILENCE)
 
     async def put(self, key: str, content: bytes) -> None:
         """Store an object, whole or not at all; one of the same name is replaced."""
@@ -84,11 +59,9 @@ class ObjectStore:
             response.release_conn()
 
     async def _call(self, work: Callable[[], ResultT]) -> ResultT:
-        try:
-            return await to_thread.run_sync(work, limiter=self._limiter)
-        except S3Error as error:
-            if error.code in _MISSING:
-                raise ObjectGone from error
-            raise ServiceUnavailable("object store", error.code or "S3Error") from error
-        except (MinioException, HTTPError, OSError) as error:
-            raise ServiceUnavailable("object store", type(error).__name__) from error
+        return await in_thread(work, limiter=self._limiter, translated=_translated)
+
+
+def _translated(fault: StoreFault) -> StokerError:
+    # A lost upload of parts is no missing object: what was to be stored is still in the rows.
+    return ObjectGone() if fault.kind == "object_missing" else ServiceUnavailable("object store", fault.code)

@@ -4,14 +4,14 @@ from datetime import timedelta
 from typing import Annotated
 
 from annotated_types import Ge, Gt
-from pydantic import Field, SecretStr
+from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
 from stoker_metrics.keeping.schemas import Caps
 from stoker_metrics.notifications.settings import NotificationSettings
-from stoker_metrics.object_store import StoreAddress
 from stoker_metrics.retention.service import RetentionRules
 from stoker_metrics.storing.loss import LossRules
+from stoker_shared.object_store.address import StoreSettings
 from stoker_shared.settings import ServiceSettings
 
 Duration = Annotated[timedelta, Gt(timedelta(0))]
@@ -22,7 +22,7 @@ LARGEST_BODY_BYTES = 700 * 1024
 """A message of the broker holds 1 MB; a body may grow a little when it is written anew."""
 
 
-class MetricsSettings(NotificationSettings, ServiceSettings):
+class MetricsSettings(NotificationSettings, StoreSettings, ServiceSettings):
     """One object per process. Durations are ISO 8601 (`PT2S`) or seconds."""
 
     model_config = SettingsConfigDict(env_prefix="STOKER_METRICS_", extra="ignore")
@@ -62,12 +62,6 @@ class MetricsSettings(NotificationSettings, ServiceSettings):
     max_log_lines_per_job: int = Field(default=Caps().lines, ge=1, description="as max_points_per_job")
     max_log_bytes_per_job: int = Field(default=Caps().log_bytes, ge=1, description="as max_points_per_job")
 
-    s3_endpoint: str = Field(pattern=r"^[^/\s]+$", description="host:port, without scheme")
-    s3_access_key: SecretStr
-    s3_secret_key: SecretStr
-    s3_bucket: str = Field(default="stoker", pattern=r"^[a-z0-9][a-z0-9.-]{2,62}$")
-    s3_secure: bool = False
-    s3_region: str = "us-east-1"
     pack_after: Duration = Field(
         default=timedelta(minutes=15), description="Lines of a running attempt stay rows for so long"
     )
@@ -75,18 +69,6 @@ class MetricsSettings(NotificationSettings, ServiceSettings):
     keep_points: Kept = Field(default=timedelta(days=90), description="after an attempt's end; charts stay")
     keep_charts: Kept = Field(default=None, description="after an attempt's end; none: for ever")
     keep_logs: Kept = Field(default=timedelta(days=180), description="after an attempt's end; none: for ever")
-
-    @property
-    def store_address(self) -> StoreAddress:
-        """Where the object store is."""
-        return StoreAddress(
-            endpoint=self.s3_endpoint,
-            access_key=self.s3_access_key,
-            secret_key=self.s3_secret_key,
-            bucket=self.s3_bucket,
-            region=self.s3_region,
-            is_secure=self.s3_secure,
-        )
 
     def retention_rules(self) -> RetentionRules:
         """What is dropped when."""

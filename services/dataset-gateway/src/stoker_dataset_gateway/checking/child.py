@@ -15,19 +15,19 @@ from typing import Literal, Self
 
 import urllib3
 from minio import Minio
-from minio.error import MinioException, S3Error
+from minio.error import MinioException
 from urllib3.exceptions import HTTPError
 
 from stoker_dataset_gateway.checking.file_check import check_file
 from stoker_dataset_gateway.checking.limits import CheckLimits
 from stoker_dataset_gateway.checking.result import CheckResult
 from stoker_dataset_gateway.lengths.counting import TokenFigures, TokenRequest, count_tokens
-from stoker_dataset_gateway.storage import StoreAddress
+from stoker_shared.object_store.address import StoreAddress
+from stoker_shared.object_store.client import client_of
+from stoker_shared.object_store.faults import fault_of
 
 _BLOCK_BYTES = 2**20
 _BLOCKS_AHEAD = 8
-_MISSING = frozenset({"NoSuchKey", "NoSuchObject"})
-_SECONDS_OF_SILENCE = 60
 _REPORT_SECONDS = 0.2
 
 
@@ -102,11 +102,9 @@ def serve_checks(pipe: Connection, limits: CheckLimits) -> None:
 def _done(job: StoredFile | TokenJob, limits: CheckLimits, pipe: Connection) -> Report:
     try:
         return _measured(job, limits, pipe) if isinstance(job, TokenJob) else _checked(job, limits, pipe)
-    except S3Error as error:
-        kind: Literal["missing", "store"] = "missing" if error.code in _MISSING else "store"
-        return Refused(kind, str(error.code))
     except (MinioException, HTTPError) as error:
-        return Refused("store", type(error).__name__)
+        fault = fault_of(error)
+        return Refused("missing" if fault.kind == "object_missing" else "store", fault.code)
     except MemoryError:
         return Failed(f"it needed more than {limits.memory_bytes} bytes of memory")
     except Exception as error:  # noqa: BLE001 - whatever a stranger's file brings about must not end as silence
@@ -204,17 +202,7 @@ class _StoreStream:
 @contextmanager
 def _opened(file: StoredFile) -> Iterator[urllib3.BaseHTTPResponse]:
     address = file.address
-    client = Minio(
-        address.endpoint,
-        access_key=address.access_key.get_secret_value(),
-        secret_key=address.secret_key.get_secret_value(),
-        region=address.region,
-        secure=address.is_secure,
-        http_client=urllib3.PoolManager(
-            timeout=urllib3.Timeout(connect=3, read=_SECONDS_OF_SILENCE),
-            retries=urllib3.Retry(total=2, backoff_factor=0.2),
-        ),
-    )
+    client = client_of(address, Minio, connections=1)
     response = client.get_object(address.bucket, file.key)
     try:
         yield response

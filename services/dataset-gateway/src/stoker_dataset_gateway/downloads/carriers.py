@@ -12,8 +12,7 @@ from stoker_dataset_gateway.downloads.ranges import ByteRange
 from stoker_dataset_gateway.downloads.relay import CAN_RELAY, relay
 from stoker_dataset_gateway.downloads.service import DownloadService, ServedFile
 from stoker_dataset_gateway.errors import ClientGone, StoreUnavailable
-from stoker_dataset_gateway.object_socket import ObjectSocket
-from stoker_dataset_gateway.storage import ObjectReader
+from stoker_dataset_gateway.storage import ObjectReader, ObjectSocket
 from stoker_shared.web import ClientSocket, client_socket
 
 

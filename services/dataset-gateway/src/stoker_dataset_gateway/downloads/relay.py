@@ -8,7 +8,7 @@ from contextlib import suppress
 from datetime import timedelta
 
 from stoker_dataset_gateway.errors import ClientGone, StoreUnavailable
-from stoker_dataset_gateway.object_socket import ObjectSocket
+from stoker_dataset_gateway.storage import ObjectSocket
 
 PIPE_BYTES = 2**20
 """The most that waits between the two; the kernel may grant less."""

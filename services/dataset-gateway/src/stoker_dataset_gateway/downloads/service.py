@@ -9,8 +9,7 @@ from stoker_dataset_gateway.downloads.conditions import Validators
 from stoker_dataset_gateway.downloads.limits import TokenLimits
 from stoker_dataset_gateway.downloads.ranges import ByteRange
 from stoker_dataset_gateway.errors import TokenMissing, TokenRefused
-from stoker_dataset_gateway.object_socket import ObjectSocket
-from stoker_dataset_gateway.storage import ObjectReader, ObjectStore, PublicStore
+from stoker_dataset_gateway.storage import ObjectReader, ObjectSocket, ObjectStore, PublicStore
 from stoker_dataset_gateway.tokens.repository import TokenRepository
 from stoker_dataset_gateway.tokens.usage import UsageLedger
 from stoker_shared.clock import Clock

@@ -10,9 +10,9 @@ from stoker_dataset_gateway.datasets.repository import DatasetRepository
 from stoker_dataset_gateway.datasets.schemas import facts_of
 from stoker_dataset_gateway.datasets.tables import DatasetVersion
 from stoker_dataset_gateway.lengths.counting import TokenFigures, TokenRequest
-from stoker_dataset_gateway.storage import StoreAddress
 from stoker_shared.database import Database
 from stoker_shared.errors import Conflict, NotFound
+from stoker_shared.object_store.address import StoreAddress
 from stoker_shared.rpc.dataset_gateway import DatasetStatistics, MeasureTokens, TokenStatistics
 
 CHARACTERS_PER_TOKEN = 4

@@ -9,7 +9,7 @@ from datetime import timedelta
 from stoker_dataset_gateway.checking import CheckResult
 from stoker_dataset_gateway.checking.checker import Checker, StoredFile
 from stoker_dataset_gateway.errors import BytesLost, ChecksumMismatch, ObjectMissing, StoreFull, WriteLost
-from stoker_dataset_gateway.storage import ObjectStore, StoreAddress
+from stoker_dataset_gateway.storage import ObjectStore
 from stoker_dataset_gateway.uploads.repository import UploadRepository
 from stoker_dataset_gateway.uploads.tables import Upload, UploadState
 from stoker_dataset_gateway.uploads.verdicts import Verdicts
@@ -18,6 +18,7 @@ from stoker_shared.database import Database
 from stoker_shared.errors import StokerError, TransientError
 from stoker_shared.identifiers import new_identifier
 from stoker_shared.logging import get_logger
+from stoker_shared.object_store.address import StoreAddress
 from stoker_shared.rpc.dataset_gateway import DatasetStatistics, RowFault
 from stoker_shared.tasks import end_tasks
 
