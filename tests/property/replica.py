@@ -20,13 +20,13 @@ from stoker_deployer.providers.accounts import ProviderFactory
 from stoker_deployer.providers.configured import Providers
 from stoker_deployer.settings import DeployerSettings
 from stoker_deployer.vault.errors import SecretNotSet
-from stoker_deployer.vault.keyring import add_key
 from stoker_shared.clock import Clock
 from stoker_shared.commands import CancelJob, LaunchJob
 from stoker_shared.database import Database
 from stoker_shared.errors import ProviderError, TransientError
 from stoker_shared.rpc.deployer import RemoveSecret, SetSecret, VaultKeyQuery
 from stoker_shared.sealing import seal
+from stoker_shared.sealing.keys import add_key
 from stoker_shared.settings import read_settings
 from tests.simulators.hostile.cloud import Cloud
 from tests.simulators.hostile.line import Line, LinedDatabase

@@ -8,7 +8,6 @@ from pydantic import SecretStr
 
 from stoker_deployer.providers import Provider
 from stoker_deployer.providers.accounts import ProviderFactory
-from stoker_deployer.vault.keyring import add_key
 from stoker_shared.clock import SystemClock
 from stoker_shared.commands import PlannedOffer
 from stoker_shared.money import ONE_USD
@@ -25,6 +24,7 @@ from stoker_shared.rpc.deployer import (
     VaultKeyQuery,
 )
 from stoker_shared.sealing import seal
+from stoker_shared.sealing.keys import add_key
 from tests.integration.deployer.world import World
 from tests.simulators.hostile.cloud import Cloud
 from tests.simulators.hostile.provider import HostileProvider

@@ -174,3 +174,21 @@ async def test_secrets_of_a_lost_key_file_are_not_there_and_can_be_set_again(
     assert await deployer.vault.all_keys([CLOUD]) == []
     await set_key(world, ANNA, KEY)
     assert await deployer.vault.key(ANNA, CLOUD) is not None
+
+
+async def test_a_rotation_passes_over_what_does_not_open(world: World, clouds: Clouds, tmp_path: Path) -> None:
+    deployer = await _started(world, clouds, tmp_path)
+    settings: DeployerSettings = deployer.settings
+    await set_key(world, ANNA, KEY)
+    (lost,) = await world.query("SELECT key_id, sealed FROM secrets")
+    file = settings.vault_key_file
+    assert file is not None
+    file.unlink()
+    add_vault_key(settings)
+    await set_key(world, BERTA, KEY)
+    newest = add_vault_key(settings)
+    assert await reseal_secrets(settings) == 1
+    rows = await world.query("SELECT owner, key_id, sealed FROM secrets")
+    by_owner = {row["owner"]: row for row in rows}
+    assert (by_owner[ANNA]["key_id"], by_owner[ANNA]["sealed"]) == (lost["key_id"], lost["sealed"])
+    assert by_owner[BERTA]["key_id"] == newest

@@ -15,7 +15,7 @@ from pydantic import SecretStr
 
 from stoker.stack.standalone import RunningNats
 from stoker_metrics.notifications.channels import CHANNELS, channel_plugin
-from stoker_metrics.notifications.errors import TargetAddressInvalid
+from stoker_metrics.notifications.errors import TargetAddressInvalid, TargetUnreadable
 from stoker_metrics.notifications.rotating import add_sealing_key, reseal_targets
 from stoker_metrics.settings import MetricsSettings
 from stoker_shared.bus import RpcClient
@@ -298,6 +298,8 @@ async def test_after_a_rotation_of_keys_targets_work_and_the_old_key_may_go(
         lost = await owner.api.ask(rpc.TEST_TARGET, query)
         assert lost.state == "failed"
         assert lost.attempts[0].error == "its sealed address cannot be opened; set the target again"
+        with pytest.raises(TargetUnreadable):
+            await reseal_targets(settings)
 
 
 async def test_a_box_of_another_target_or_owner_is_refused(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from stoker.stack.keys import load_or_make_keys
 from stoker.stack.layout import Layout
-from stoker_deployer.vault.keyring import VaultKeys
+from stoker_deployer.vault.keyring import vault_keys
 
 
 def test_it_is_made_once_private_and_usable(tmp_path: Path) -> None:
@@ -18,4 +18,4 @@ def test_it_is_made_once_private_and_usable(tmp_path: Path) -> None:
     assert stat.S_IMODE(layout.vault_key_file.stat().st_mode) == 0o600
     load_or_make_keys(layout)
     assert layout.vault_key_file.read_text() == first
-    assert VaultKeys(layout.vault_key_file).newest().key_id
+    assert vault_keys(layout.vault_key_file).newest().key_id

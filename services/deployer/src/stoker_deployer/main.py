@@ -40,7 +40,7 @@ from stoker_deployer.queue.slots import Slots
 from stoker_deployer.settings import DeployerSettings
 from stoker_deployer.vault import subscribers as vault_subscribers
 from stoker_deployer.vault.checking import checks
-from stoker_deployer.vault.keyring import VaultKeys
+from stoker_deployer.vault.keyring import vault_keys
 from stoker_deployer.vault.service import Vault
 from stoker_shared.bus import Bus, BusSettings, RpcClient
 from stoker_shared.clock import Clock, SystemClock
@@ -112,7 +112,7 @@ class Deployer:
         settings = self.settings
         return Vault(
             self.database,
-            VaultKeys(settings.vault_key_file),
+            vault_keys(settings.vault_key_file),
             checks=checks(factories, hub_url=settings.hub_url, wandb_url=settings.wandb_url),
             clock=clock,
         )

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from stoker_shared.errors import Conflict, NotFound, ServiceUnavailable, UserError
+from stoker_shared.errors import NotFound, UserError
 
 
 class SecretRefused(UserError):
@@ -46,24 +46,3 @@ class SecretNotSet(NotFound):
 
     def __init__(self, name: str) -> None:
         super().__init__("secret", name, next_step=f"Set it: stoker secrets set {name}.")
-
-
-class VaultKeyUnknown(Conflict):
-    """A box was sealed with a key that this deployer does not have (any more)."""
-
-    code = "vault_key_unknown"
-
-    def __init__(self, key_id: str) -> None:
-        super().__init__(
-            f"The secret was sealed with key {key_id}, which this deployer does not have.", next_step="Send it again."
-        )
-
-
-class VaultClosed(ServiceUnavailable):
-    """There is no key file, or it cannot be read."""
-
-    code = "vault_closed"
-
-    def __init__(self, reason: str) -> None:
-        super().__init__("the vault", reason)
-        self.next_step = "Have your operator set STOKER_DEPLOYER_VAULT_KEY_FILE."

@@ -1,6 +1,6 @@
 """SQL of secrets. Every method runs in the caller's transaction. Only boxes pass through here."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -8,6 +8,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from stoker_deployer.vault.versions import SecretVersion
+from stoker_shared.sealing import StoredBox
 
 _COLUMNS = "owner, name, version, sealed, key_id, created_at, checked_at, state, hint, account_id, retired_at"
 _LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended('secret ' || :owner || ' ' || :name, 0))")
@@ -123,12 +124,17 @@ class SecretRepository:
         """Boxes of other keys than this one."""
         return await _rows(session, _SEALED_OTHERWISE, key_id=key_id)
 
-    async def reseal(self, session: AsyncSession, row: SecretVersion, *, sealed: str, key_id: str) -> bool:
+    def boxes_of(self, row: SecretVersion) -> dict[str, StoredBox]:
+        """The one box of a version."""
+        return {"secret": row.box}
+
+    async def reseal(
+        self, session: AsyncSession, row: SecretVersion, sealed: Mapping[str, str], *, key_id: str
+    ) -> bool:
         """Put a box of a newer key in the place of one. False: it has changed meanwhile."""
         identity = {"owner": row.owner, "name": row.name, "version": row.version, "before": row.key_id}
-        return (
-            await session.execute(_RESEAL, params={**identity, "sealed": sealed, "key_id": key_id})
-        ).first() is not None
+        values = {**identity, "sealed": sealed["secret"], "key_id": key_id}
+        return (await session.execute(_RESEAL, params=values)).first() is not None
 
 
 async def _rows(session: AsyncSession, statement: Any, **values: Any) -> list[SecretVersion]:

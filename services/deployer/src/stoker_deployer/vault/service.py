@@ -9,12 +9,12 @@ from pydantic import SecretStr
 
 from stoker_deployer.providers.accounts import HeldKey
 from stoker_deployer.vault.checking import Check, Verdict
-from stoker_deployer.vault.errors import SecretMalformed, SecretNameUnknown, SecretNotSet, VaultClosed, VaultKeyUnknown
-from stoker_deployer.vault.keyring import VaultKeys
+from stoker_deployer.vault.errors import SecretMalformed, SecretNameUnknown, SecretNotSet
 from stoker_deployer.vault.repository import SecretRepository
 from stoker_deployer.vault.versions import SecretVersion, accounts, current, needless, opener
 from stoker_shared.clock import Clock
 from stoker_shared.database import Database
+from stoker_shared.errors import StokerError
 from stoker_shared.logging import get_logger
 from stoker_shared.rpc.deployer import (
     RemoveSecret,
@@ -26,7 +26,8 @@ from stoker_shared.rpc.deployer import (
     VaultKey,
     VaultKeyQuery,
 )
-from stoker_shared.sealing import SealedBoxUnreadable, open_sealed, seal
+from stoker_shared.sealing import SealedBoxUnreadable, SealingKeysClosed, SealingKeyUnknown, StoredBox
+from stoker_shared.sealing.keys import SealingKeyFile
 
 logger = get_logger(__name__)
 
@@ -45,7 +46,7 @@ _LONG_ENOUGH_FOR_A_HINT = 16
 class Vault:
     """Every method leaves the clear text where it found it: in the caller's hands, or nowhere."""
 
-    def __init__(self, database: Database, keys: VaultKeys, *, checks: Mapping[str, Check], clock: Clock) -> None:
+    def __init__(self, database: Database, keys: SealingKeyFile, *, checks: Mapping[str, Check], clock: Clock) -> None:
         self._database = database
         self._keys = keys
         self._checks = checks
@@ -62,14 +63,14 @@ class Vault:
         """Check a secret and keep its box as the newest version.
 
         Raises:
-            SecretNameUnknown, VaultKeyUnknown, SealedBoxUnreadable, SecretMalformed, SecretRefused: nothing is stored.
-            VaultClosed: there is no key to open it with.
+            SecretNameUnknown, SecretMalformed, SecretRefused: nothing is stored.
+            SealingKeyUnknown, SealedBoxUnreadable: it is not sealed for this owner and name with a key of here.
+            SealingKeysClosed: there is no key to open it with.
         """
         check = self._checks.get(asked.name)
         if check is None:
             raise SecretNameUnknown(asked.name, settable=self._checks)
-        private = self._keys.private(asked.key_id)
-        secret = open_sealed(asked.sealed, owner=asked.owner, name=asked.name, private_key=private)
+        secret = self._keys.opened(StoredBox(asked.owner, asked.name, asked.key_id, asked.sealed))
         _demand_a_key(asked.name, secret)
         stored = await self._store(asked, await check(secret), hint=_hint(secret))
         logger.info("secret set", owner=stored.owner, name=stored.name, version=stored.version, state=stored.state)
@@ -159,24 +160,6 @@ class Vault:
         for owner, name in found:
             await self._wipe(owner, name)
 
-    async def reseal(self) -> int:
-        """Seal every box of an older key with the newest one. Returns how many were.
-
-        Raises:
-            ServiceUnavailable: PostgreSQL or the key file is away.
-        """
-        newest, done = self._keys.newest(), 0
-        async with self._database.transaction() as session:
-            rows = await self._rows.sealed_otherwise(session, newest.key_id)
-        for row in rows:
-            held = self._held(row, frozenset({row.version}))
-            if held is None:
-                continue
-            sealed = seal(held.secret, owner=row.owner, name=row.name, public_key=newest.public_key)
-            async with self._database.transaction() as session:
-                done += await self._rows.reseal(session, row, sealed=sealed, key_id=newest.key_id)
-        return done
-
     async def _store(self, asked: SetSecret, verdict: Verdict, *, hint: str) -> SecretVersion:
         now = self._clock.now()
         async with self._database.transaction() as session:
@@ -210,12 +193,16 @@ class Vault:
 
     def _held(self, row: SecretVersion, versions: frozenset[int]) -> HeldKey | None:
         try:
-            private = self._keys.private(row.key_id)
-            secret = open_sealed(row.sealed or "", owner=row.owner, name=row.name, private_key=private)
-        except (VaultClosed, VaultKeyUnknown, SealedBoxUnreadable) as error:
-            logger.error("a secret cannot be opened", owner=row.owner, name=row.name, reason=error.detail)  # noqa: TRY400
+            secret = self._keys.opened(row.box)
+        except (SealingKeysClosed, SealingKeyUnknown, SealedBoxUnreadable) as error:
+            tell_unreadable(row, error)
             return None
         return HeldKey(row.owner, row.name, row.version, row.account, versions, secret)
+
+
+def tell_unreadable(row: SecretVersion, error: StokerError) -> None:
+    """Tell the operator; whoever asked for the secret goes on without it."""
+    logger.error("a secret cannot be opened", owner=row.owner, name=row.name, reason=error.detail)
 
 
 def _demand_a_key(name: str, secret: SecretStr) -> None:

@@ -4,6 +4,8 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from stoker_shared.sealing import StoredBox
+
 
 @dataclass(frozen=True, slots=True)
 class SecretVersion:
@@ -20,6 +22,11 @@ class SecretVersion:
     hint: str = ""
     account_id: str = ""
     retired_at: datetime | None = None
+
+    @property
+    def box(self) -> StoredBox:
+        """What there is to open; nothing that opens if it was wiped."""
+        return StoredBox(self.owner, self.name, self.key_id, self.sealed or "")
 
     @property
     def account(self) -> str:

@@ -8,15 +8,22 @@ from stoker_metrics.notifications.deliveries.schemas import SealedBox
 from stoker_metrics.notifications.errors import TargetUnreadable
 from stoker_shared.rpc.deployer import VaultKey, VaultKeyQuery
 from stoker_shared.rpc.notifications import box_name
-from stoker_shared.sealing import SealedBoxUnreadable, open_sealed, seal
-from stoker_shared.sealing_keys import SealingKeyFile, SealingKeysClosed, SealingKeyUnknown
+from stoker_shared.sealing import SealedBoxUnreadable, SealingKeyUnknown, StoredBox
+from stoker_shared.sealing.keys import SealingKeyFile
+
+SETTING = "STOKER_METRICS_SEALING_KEY_FILE"
+
+
+def sealing_keys(file: Path | None) -> SealingKeyFile:
+    """The keys of this file."""
+    return SealingKeyFile(file, holder="the metrics service", setting=SETTING)
 
 
 class Boxes:
     """The keys of this service, and what they open."""
 
     def __init__(self, file: Path | None) -> None:
-        self._keys = SealingKeyFile(file, holder="the metrics service", setting="STOKER_METRICS_SEALING_KEY_FILE")
+        self._keys = sealing_keys(file)
 
     async def key(self, _question: VaultKeyQuery) -> VaultKey:
         """What to seal with.
@@ -24,8 +31,7 @@ class Boxes:
         Raises:
             SealingKeysClosed: there is no key file.
         """
-        key_id, public_key = self._keys.newest_key()
-        return VaultKey(key_id=key_id, public_key=public_key)
+        return self._keys.newest()
 
     def opened(self, box: SealedBox, *, owner: str, target_id: str, what: str) -> SecretStr:
         """What is in a box that just came.
@@ -34,8 +40,7 @@ class Boxes:
             SealedBoxUnreadable: damaged, or another target's.
             SealingKeyUnknown, SealingKeysClosed: it cannot be opened here.
         """
-        private = self._keys.private(box.key_id)
-        return open_sealed(box.sealed, owner=owner, name=box_name(target_id, what), private_key=private)
+        return self._keys.opened(StoredBox(owner, box_name(target_id, what), box.key_id, box.sealed))
 
     def kept(self, box: SealedBox, *, owner: str, target_id: str, what: str) -> SecretStr:
         """What is in a box that was stored.
@@ -48,11 +53,3 @@ class Boxes:
             return self.opened(box, owner=owner, target_id=target_id, what=what)
         except (SealedBoxUnreadable, SealingKeyUnknown) as error:
             raise TargetUnreadable from error
-
-    def resealed(self, box: SealedBox, *, owner: str, target_id: str, what: str, key: VaultKey) -> str:
-        """The same under another key."""
-        value = self.kept(box, owner=owner, target_id=target_id, what=what)
-        return seal(value, owner=owner, name=box_name(target_id, what), public_key=key.public_key)
-
-
-__all__ = ["Boxes", "SealingKeysClosed"]

@@ -1,11 +1,14 @@
 """Another key for addresses and secrets of targets: add one, then seal all of them with it."""
 
-from stoker_metrics.notifications.service import Notifications
+from typing import Any, NoReturn
+
+from stoker_metrics.notifications.boxes import SETTING, sealing_keys
+from stoker_metrics.notifications.errors import TargetUnreadable
+from stoker_metrics.notifications.targets.repository import TargetRepository
 from stoker_metrics.settings import MetricsSettings
-from stoker_shared.clock import SystemClock
-from stoker_shared.database import Database
-from stoker_shared.errors import ConfigurationInvalid
-from stoker_shared.sealing_keys import add_key
+from stoker_shared.errors import StokerError
+from stoker_shared.sealing.keys import add_configured_key
+from stoker_shared.sealing.rotation import reseal_all
 
 
 def add_sealing_key(settings: MetricsSettings) -> str:
@@ -14,15 +17,7 @@ def add_sealing_key(settings: MetricsSettings) -> str:
     Raises:
         ConfigurationInvalid: there is no key file to write to.
     """
-    if settings.sealing_key_file is None:
-        raise ConfigurationInvalid("No key file is set.", next_step="Set STOKER_METRICS_SEALING_KEY_FILE.")
-    try:
-        return add_key(settings.sealing_key_file)
-    except OSError as error:
-        raise ConfigurationInvalid(
-            f"{settings.sealing_key_file} cannot be written: {error.strerror}.",
-            next_step="Set STOKER_METRICS_SEALING_KEY_FILE to a file of the metrics service's own.",
-        ) from error
+    return add_configured_key(settings.sealing_key_file, setting=SETTING)
 
 
 async def reseal_targets(settings: MetricsSettings) -> int:
@@ -30,9 +25,11 @@ async def reseal_targets(settings: MetricsSettings) -> int:
 
     Raises:
         ServiceUnavailable: PostgreSQL or the key file is away.
+        TargetUnreadable: a box does not open; those before it are sealed anew.
     """
-    database = Database(settings.database_url, pool_size=1)
-    try:
-        return await Notifications(database, settings, clock=SystemClock()).targets.reseal()
-    finally:
-        await database.close()
+    keys = sealing_keys(settings.sealing_key_file)
+    return await reseal_all(settings.database_url, TargetRepository(), keys, unreadable=_end)
+
+
+def _end(_row: Any, error: StokerError) -> NoReturn:
+    raise TargetUnreadable from error

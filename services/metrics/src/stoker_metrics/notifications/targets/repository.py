@@ -1,5 +1,6 @@
 """SQL of targets. Every method runs in the caller's transaction. Only boxes pass through here."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -8,6 +9,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col, select
 
 from stoker_metrics.notifications.tables import TargetRow
+from stoker_shared.rpc.notifications import ADDRESS_NAME, SIGNING_NAME, box_name
+from stoker_shared.sealing import StoredBox
 
 _LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended('notify ' || :owner, 0))")
 _ADD = text("""
@@ -132,6 +135,27 @@ class TargetRepository:
         """Those of which any box was sealed with another key."""
         return list((await session.execute(_SEALED_OTHERWISE, {"key_id": key_id})).all())
 
-    async def reseal(self, session: AsyncSession, values: dict[str, Any]) -> bool:
+    def boxes_of(self, row: Any) -> dict[str, StoredBox]:
+        """All boxes of a target."""
+        kept = {
+            "address": (ADDRESS_NAME, row.address_key_id, row.sealed_address),
+            "signing": (SIGNING_NAME, row.signing_key_id, row.sealed_signing),
+            "previous": (SIGNING_NAME, row.previous_key_id, row.previous_signing),
+        }
+        return {
+            place: StoredBox(row.owner, box_name(row.target_id, what), key_id, sealed)
+            for place, (what, key_id, sealed) in kept.items()
+            if sealed
+        }
+
+    async def reseal(self, session: AsyncSession, row: Any, sealed: Mapping[str, str], *, key_id: str) -> bool:
         """Put other boxes in the place of these. False: they are not these any more."""
+        values = {
+            "target_id": row.target_id,
+            "key_id": key_id,
+            "was_address": row.sealed_address,
+            "was_signing": row.sealed_signing,
+            "was_previous": row.previous_signing,
+            **{place: sealed.get(place) for place in ("address", "signing", "previous")},
+        }
         return (await session.execute(_RESEAL, values)).first() is not None

@@ -20,7 +20,6 @@ from stoker_metrics.notifications.targets.repository import TargetRepository
 from stoker_shared.clock import Clock
 from stoker_shared.database import Database
 from stoker_shared.logging import get_logger
-from stoker_shared.rpc.deployer import VaultKeyQuery
 from stoker_shared.rpc.notifications import (
     ADDRESS_NAME,
     SIGNING_NAME,
@@ -136,35 +135,6 @@ class Targets:
             if not await self._rows.remove(session, owner=query.owner, target_id=query.target_id):
                 raise TargetUnknown(query.target_id)
         return await self.targets(OwnerQuery(owner=query.owner))
-
-    async def reseal(self) -> int:
-        """Seal every box of an older key with the newest one. Returns how many targets were.
-
-        Raises:
-            ServiceUnavailable: PostgreSQL or the key file is away.
-            TargetUnreadable: a box does not open; those before it are sealed anew.
-        """
-        key = await self._boxes.key(VaultKeyQuery())
-        async with self._database.transaction() as session:
-            rows = await self._rows.sealed_otherwise(session, key.key_id)
-        done = 0
-        for row in rows:
-            theirs = {"owner": row.owner, "target_id": row.target_id}
-            boxes = {
-                "address": (row.sealed_address, row.address_key_id, ADDRESS_NAME),
-                "signing": (row.sealed_signing, row.signing_key_id, SIGNING_NAME),
-                "previous": (row.previous_signing, row.previous_key_id, SIGNING_NAME),
-            }
-            values = {
-                name: self._boxes.resealed(SealedBox(sealed, key_id), **theirs, what=what, key=key) if sealed else None
-                for name, (sealed, key_id, what) in boxes.items()
-            }
-            were = {f"was_{name}": sealed for name, (sealed, _, _) in boxes.items()}
-            async with self._database.transaction() as session:
-                done += await self._rows.reseal(
-                    session, {**values, **were, "target_id": row.target_id, "key_id": key.key_id}
-                )
-        return done
 
     def _checked_signing(self, kind: str, sealed: str | None, asked: AddTarget | RotateSigning) -> SecretStr | None:
         if (kind == "webhook") != (sealed is not None):

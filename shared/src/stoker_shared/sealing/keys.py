@@ -6,21 +6,12 @@ import tempfile
 from pathlib import Path
 
 from nacl.public import PrivateKey
+from pydantic import SecretStr
 
-from stoker_shared.errors import Conflict, ServiceUnavailable, StokerError
-from stoker_shared.sealing import decoded_key, key_id_of, public_half
-
-
-class SealingKeyUnknown(Conflict):
-    """A box was sealed with a key that is not in the file (any more)."""
-
-    code = "vault_key_unknown"
-
-
-class SealingKeysClosed(ServiceUnavailable):
-    """There is no key file, or it cannot be read."""
-
-    code = "vault_closed"
+from stoker_shared.errors import ConfigurationInvalid, StokerError
+from stoker_shared.rpc.deployer import VaultKey
+from stoker_shared.sealing.boxes import StoredBox, decoded_key, key_id_of, open_sealed, public_half
+from stoker_shared.sealing.errors import SealingKeysClosed, SealingKeyUnknown
 
 
 class SealingKeyFile:
@@ -36,14 +27,23 @@ class SealingKeyFile:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._file})"
 
-    def newest_key(self) -> tuple[str, str]:
-        """Id and public half of the key to seal with now.
+    def newest(self) -> VaultKey:
+        """What to seal with now.
 
         Raises:
             SealingKeysClosed: no file, or not a usable one.
         """
         key_id, private = next(iter(self._current().items()))
-        return key_id, public_half(private)
+        return VaultKey(key_id=key_id, public_key=public_half(private))
+
+    def opened(self, box: StoredBox) -> SecretStr:
+        """What is in a box.
+
+        Raises:
+            SealedBoxUnreadable: damaged, or of another owner or name.
+            SealingKeyUnknown, SealingKeysClosed: as `private`.
+        """
+        return open_sealed(box.sealed, owner=box.owner, name=box.name, private_key=self.private(box.key_id))
 
     def private(self, key_id: str) -> PrivateKey:
         """The key of that id.
@@ -54,18 +54,11 @@ class SealingKeyFile:
         """
         found = self._current().get(key_id)
         if found is None:
-            raise self._unknown(key_id)
+            raise SealingKeyUnknown(key_id, holder=self._holder)
         return found
 
-    def _unknown(self, key_id: str) -> StokerError:
-        return SealingKeyUnknown(
-            f"It was sealed with key {key_id}, which {self._holder} does not have.", next_step="Send it again."
-        )
-
-    def _closed(self, reason: str) -> StokerError:
-        error = SealingKeysClosed(self._holder, reason)
-        error.next_step = f"Have your operator set {self._setting}."
-        return error
+    def _closed(self, reason: str) -> SealingKeysClosed:
+        return SealingKeysClosed(self._holder, reason, setting=self._setting)
 
     def _current(self) -> dict[str, PrivateKey]:
         if self._file is None:
@@ -80,6 +73,23 @@ class SealingKeyFile:
         if not self._keys:
             raise self._closed(f"its key file {self._file} is empty")
         return self._keys
+
+
+def add_configured_key(file: Path | None, *, setting: str) -> str:
+    """`add_key` to the file that a setting names. Replicas elsewhere need the changed file before they are to open.
+
+    Raises:
+        ConfigurationInvalid: there is no key file to write to.
+    """
+    if file is None:
+        raise ConfigurationInvalid("No key file is set.", next_step=f"Set {setting}.")
+    try:
+        return add_key(file)
+    except OSError as error:
+        raise ConfigurationInvalid(
+            f"{file} cannot be written: {error.strerror}.",
+            next_step=f"Set {setting} to a file of the service's own.",
+        ) from error
 
 
 def add_key(file: Path) -> str:

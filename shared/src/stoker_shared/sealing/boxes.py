@@ -4,33 +4,25 @@ import base64
 import binascii
 import hashlib
 import json
+from dataclasses import dataclass, field
 
 from nacl.exceptions import CryptoError
 from nacl.public import PrivateKey, PublicKey, SealedBox
 from pydantic import SecretStr
 
-from stoker_shared.errors import StokerError, UserError
+from stoker_shared.sealing.errors import KEY_BYTES, SealedBoxUnreadable, SealingKeyInvalid
 
-KEY_BYTES = 32
 _KEY_ID_LENGTH = 16
 
 
-class SealedBoxUnreadable(StokerError):
-    """A box was sealed for another key, was damaged, or belongs to somebody else. Says nothing of what is in it."""
+@dataclass(frozen=True, slots=True)
+class StoredBox:
+    """A box as a row keeps it: whose and what it is, and the key that it was sealed with."""
 
-    code = "sealed_box_unreadable"
-    title = "A sealed secret cannot be opened"
-
-
-class SealingKeyInvalid(UserError):
-    """Not a key of 32 bytes in base64."""
-
-    code = "sealing_key_invalid"
-    status = 422
-    title = "Not a key for sealing"
-
-    def __init__(self) -> None:
-        super().__init__(f"A key is {KEY_BYTES} bytes in base64.", next_step="Make one: stoker_deployer add-vault-key.")
+    owner: str
+    name: str
+    key_id: str
+    sealed: str = field(repr=False)
 
 
 def seal(secret: SecretStr, *, owner: str, name: str, public_key: str) -> str:
