@@ -1,10 +1,12 @@
 """Recipes from options and files."""
 
 import json
+from inspect import signature
 from pathlib import Path
 
 import pytest
 
+from stoker.commands.planning import PLAN_FIELDS, plan
 from stoker.recipe_options import OPTION_PATHS, build_recipe
 from stoker_shared.errors import RequestInvalid
 from stoker_shared.recipe import Recipe
@@ -33,6 +35,12 @@ def test_every_option_reaches_its_field() -> None:
         for part in path:
             found = found[part]
         assert found == VALUES[name], name
+
+
+def test_every_option_of_plan_goes_somewhere() -> None:
+    elsewhere = {"context", "dataset", "recipe", "full", "env", "secret", "as_json"}
+    placed = [*OPTION_PATHS, *PLAN_FIELDS, *elsewhere]
+    assert sorted(placed) == sorted(signature(plan).parameters)
 
 
 def test_options_that_say_nothing_leave_the_defaults() -> None:

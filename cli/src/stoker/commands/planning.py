@@ -1,5 +1,6 @@
 """`stoker plan`, `stoker recipe` and `stoker offers`: what would run, where, and for how much."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -8,7 +9,7 @@ import typer
 from stoker.client import Client
 from stoker.client.models import Plan
 from stoker.commands.session import JsonOption, KeepAliveOption, session_of
-from stoker.recipe_options import build_recipe
+from stoker.recipe_options import OPTION_PATHS, build_recipe
 from stoker.terminal.plans import print_plan
 from stoker.terminal.screen import print_json, results
 from stoker.terminal.tables import offer_table, provider_table, recipe_table, unknown_machine_lines
@@ -18,6 +19,20 @@ recipes = typer.Typer(no_args_is_help=True, help="Saved recipes: save, list.")
 
 RecipeFile = Annotated[Path | None, typer.Option("--recipe", help="YAML or JSON; options given as well win.")]
 Pair = Annotated[list[str] | None, typer.Option("--env", metavar="NAME=VALUE", help="Variable for the machine.")]
+
+PLAN_FIELDS: Mapping[str, str] = {
+    "provider": "provider",
+    "gpu_type": "gpu_type",
+    "gpu_count": "gpu_count",
+    "budget": "budget_usd",
+    "max_price": "max_price_usd_per_hour",
+    "project": "project",
+    "max_attempts": "max_attempts",
+    "max_duration": "max_duration_seconds",
+    "volume": "volume_size_gb",
+    "keep_alive": "keep_alive_seconds",
+}
+"""What each option is called in the request for a plan; those of the recipe are in `OPTION_PATHS`."""
 
 
 def plan(  # noqa: PLR0913 - each parameter is an option of the command
@@ -57,41 +72,11 @@ def plan(  # noqa: PLR0913 - each parameter is an option of the command
     as_json: JsonOption = False,
 ) -> None:
     """Check and price a training run, and freeze it under a hash. Nothing is spent."""
-    variables = _pairs(env or [])
+    given = locals()  # by the names of the options; OPTION_PATHS and PLAN_FIELDS tell where each goes
+    choices = _choices(given)
     with session_of(context).client() as client:
-        options = {
-            "model": model,
-            "max_steps": max_steps,
-            "epochs": epochs,
-            "learning_rate": learning_rate,
-            "lora_rank": lora_rank,
-            "batch": batch,
-            "max_length": max_length,
-            "held_out": held_out,
-            "held_out_rows": held_out_rows,
-            "checkpoint_every": checkpoint_every,
-            "seed": seed,
-            "sample_prompt": sample_prompt,
-        }
-        limits: dict[str, Any] = {
-            "gpu_type": gpu_type,
-            "gpu_count": gpu_count,
-            "max_price_usd_per_hour": max_price,
-            "project": project,
-            "max_attempts": max_attempts,
-            "max_duration_seconds": max_duration,
-            "volume_size_gb": volume,
-            "keep_alive_seconds": keep_alive,
-            "environment": variables or None,
-            "secrets": secret or None,
-        }
-        made = client.plan(
-            dataset,
-            recipe=_local_model(client, build_recipe(options, file=recipe, is_full=full)),
-            provider=provider,
-            budget_usd=budget,
-            **limits,
-        )
+        built = build_recipe({name: given[name] for name in OPTION_PATHS}, file=recipe, is_full=full)
+        made = client.plan(dataset, recipe=_local_model(client, built), **choices)
     show_plan(made, as_json=as_json)
 
 
@@ -154,6 +139,14 @@ def providers(context: typer.Context, as_json: JsonOption = False) -> None:
         results().print(provider_table(found.providers))
         for line in unknown_machine_lines(found.providers):
             results().print(line)
+
+
+def _choices(given: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        **{field: given[option] for option, field in PLAN_FIELDS.items()},
+        "environment": _pairs(given["env"] or []) or None,
+        "secrets": given["secret"] or None,
+    }
 
 
 def _pairs(texts: list[str]) -> dict[str, str]:

@@ -79,18 +79,8 @@ class Deployer:
         admitter = self._admitter(rpc, clock=clock)
         calm = Calm(settings.policy(), looks_per_second=settings.looks_per_second)
         observer = Observer(self.accounts, rpc)
-        launcher = self._launcher(rpc, admitter, clock=clock)
-        self.reconciler = Reconciler(
-            self.database,
-            jobs,
-            applier,
-            Hands(observer, launcher, Closer(self.accounts, rpc)),
-            accounts=self.accounts,
-            policy=settings.policy(),
-            clock=clock,
-            after_commit=self.relay.wake,
-            calm=calm,
-        )
+        hands = Hands(observer, self._launcher(rpc, admitter, clock=clock), Closer(self.accounts, rpc))
+        self.reconciler = self._reconciler(jobs, applier, hands, calm, clock=clock)
         listings = Listings(clock=clock, fresh_for=settings.active_check / 2)
         watcher = Watcher(observer, accounts=self.accounts, rpc=rpc, listings=listings)
         rounds = Rounds(self.database, jobs, ledger, watcher, self.reconciler)
@@ -100,12 +90,11 @@ class Deployer:
             self.database, jobs, accounts=self.accounts, vault=self.vault, clock=clock, pause=settings.absence_pause
         )
         self.settlement = self._settlement(jobs, ledger, clock=clock)
-        job_subscribers.subscribe(self.bus, self.intake, self.pipeline)
-        budgets = Budgets(self.database, ledger, clock=clock)
-        answer_subscribers.subscribe(self.bus, Answers(self.database, jobs, self.accounts, self.vault), budgets)
-        vault_subscribers.subscribe(self.bus, self.vault)
-        queue_subscribers.subscribe(self.bus, QueueAnswers(self.database, slots, clock=clock))
-        self.bus.on_reconnect(self.relay.broker_returned)
+        self._subscribe(
+            Answers(self.database, jobs, self.accounts, self.vault),
+            Budgets(self.database, ledger, clock=clock),
+            QueueAnswers(self.database, slots, clock=clock),
+        )
         self._tasks: list[asyncio.Task[None]] = []
 
     def _vault(self, factories: Mapping[str, ProviderFactory], *, clock: Clock) -> Vault:
@@ -131,6 +120,21 @@ class Deployer:
             clock=clock,
         )
 
+    def _reconciler(
+        self, jobs: JobRepository, applier: Applier, hands: Hands, calm: Calm, *, clock: Clock
+    ) -> Reconciler:
+        return Reconciler(
+            self.database,
+            jobs,
+            applier,
+            hands,
+            accounts=self.accounts,
+            policy=self.settings.policy(),
+            clock=clock,
+            after_commit=self.relay.wake,
+            calm=calm,
+        )
+
     def _pipeline(self, claims: ClaimRepository, rounds: Rounds, calm: Calm, *, clock: Clock) -> Pipeline:
         settings = self.settings
         return Pipeline(
@@ -143,6 +147,24 @@ class Deployer:
             rounds=rounds.run,
             count_live=calm.count,
         )
+
+    def _settlement(self, jobs: JobRepository, ledger: LedgerRepository, *, clock: Clock) -> Settlement:
+        return Settlement(
+            self.database,
+            jobs,
+            ledger,
+            accounts=self.accounts,
+            clock=clock,
+            pace=SettlingPace(self.settings.bill_ask_every, self.settings.settle_for),
+            after_commit=self.relay.wake,
+        )
+
+    def _subscribe(self, answers: Answers, budgets: Budgets, queue: QueueAnswers) -> None:
+        job_subscribers.subscribe(self.bus, self.intake, self.pipeline)
+        answer_subscribers.subscribe(self.bus, answers, budgets)
+        vault_subscribers.subscribe(self.bus, self.vault)
+        queue_subscribers.subscribe(self.bus, queue)
+        self.bus.on_reconnect(self.relay.broker_returned)
 
     async def start(self) -> None:
         """Consume, answer and work. Fails if broker or consumers are not there."""
@@ -164,17 +186,6 @@ class Deployer:
         # What a command began while the others were ending.
         await self.pipeline.stop()
         await self._close()
-
-    def _settlement(self, jobs: JobRepository, ledger: LedgerRepository, *, clock: Clock) -> Settlement:
-        return Settlement(
-            self.database,
-            jobs,
-            ledger,
-            accounts=self.accounts,
-            clock=clock,
-            pace=SettlingPace(self.settings.bill_ask_every, self.settings.settle_for),
-            after_commit=self.relay.wake,
-        )
 
     async def _close(self) -> None:
         await end_tasks(self._tasks)
