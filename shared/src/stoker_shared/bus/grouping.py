@@ -6,6 +6,7 @@ little more than one sync. One message alone goes alone.
 
 import asyncio
 import json
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -55,7 +56,7 @@ class GroupingPublisher:
             MessageInvalid: larger than the broker takes; no retry can mend it.
         """
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._begun.append((asyncio.get_running_loop().time(), done))
+        self._begun.append((time.monotonic(), done))
         self._waiting.append(_Waiting(subject, payload, {**(headers or {}), MESSAGE_ID_HEADER: message_id}, done))
         if len(self._senders) < GROUPS_IN_FLIGHT:
             sender = asyncio.create_task(self._send_waiting(), name="group of messages")
@@ -70,7 +71,7 @@ class GroupingPublisher:
             self._begun.popleft()
         if not self._begun:
             return timedelta(0)
-        return timedelta(seconds=asyncio.get_running_loop().time() - self._begun[0][0])
+        return timedelta(seconds=time.monotonic() - self._begun[0][0])
 
     async def _send_waiting(self) -> None:
         while group := self._next_group():
