@@ -10,6 +10,7 @@ import pytest
 from stoker.stack.standalone import RunningNats
 from stoker_shared.clock import SystemClock
 from stoker_shared.errors import RemoteRefusal
+from stoker_shared.figures import HTTP_REQUESTS
 from stoker_shared.rpc.metrics import ORDER, Control, OrderAttempt
 from stoker_shared.tokens import mint_token
 from tests.support.bus import stored
@@ -189,3 +190,26 @@ async def test_what_landing_takes_is_in_the_report(world: World, token: str) -> 
     await world.post("heartbeat", heartbeat(1) | {"landing_seconds": 12.5}, token)
     await world.until_rows("SELECT 1 FROM attempt_reports WHERE landing_seconds = 12.5")
     assert (await world.report()).landing_seconds == 12.5
+
+
+async def test_what_is_no_report_is_answered_by_the_application(world: World, token: str) -> None:
+    for method, path, status in (
+        ("GET", f"/v1/jobs/{JOB}/metrics", 405),
+        ("POST", f"/v1/jobs/{JOB}/nonsense", 404),
+        ("POST", "/v1/jobs//metrics", 404),
+        ("POST", f"/v2/jobs/{JOB}/metrics", 404),
+        ("POST", f"/v1/jobs/{JOB}/metrics/more", 404),
+    ):
+        answer = await world.http.request(method, path, json=points(1), headers=bearer(token))
+        assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json"), path
+
+
+async def test_a_report_has_a_trace_id_and_is_counted_by_its_route(world: World, token: str) -> None:
+    labels = ("POST", "/v1/jobs/{job_id}/alerts")
+    before = HTTP_REQUESTS.labels(*labels, "202")._value.get()
+    taken = await world.post("alerts", alert(1), token)
+    refused = await world.post("alerts", {"attempt": 1}, token)
+    assert len(taken.headers["x-trace-id"]) == 32
+    assert refused.json()["trace_id"] == refused.headers["x-trace-id"]
+    assert HTTP_REQUESTS.labels(*labels, "202")._value.get() == before + 1
+    assert HTTP_REQUESTS.labels(*labels, "422")._value.get() >= 1

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fastapi import FastAPI
+from starlette.middleware import Middleware
 
 from stoker_metrics.attempts import subscribers as attempt_subscribers
 from stoker_metrics.attempts.service import Attempts
@@ -28,6 +29,7 @@ from stoker_metrics.points import subscribers as point_subscribers
 from stoker_metrics.points.service import PointReader
 from stoker_metrics.reports.endpoints import router
 from stoker_metrics.reports.service import Intake, IntakeLimits
+from stoker_metrics.reports.shortcut import ReportShortcut
 from stoker_metrics.retention.service import Retention
 from stoker_metrics.settings import MetricsSettings
 from stoker_metrics.storing.service import Store
@@ -69,6 +71,7 @@ def build(settings: MetricsSettings, *, clock: Clock | None = None, resolver: Re
         "sweeper": _sweeper(ground).run,
         "notifications": notifications.run,
     }
+    reports = router(_intake(ground))
     application = create_application(
         title="Stoker metrics",
         description="Takes what pods report. 202 means that it is on the broker's disk.",
@@ -77,7 +80,9 @@ def build(settings: MetricsSettings, *, clock: Clock | None = None, resolver: Re
         prometheus_token=settings.prometheus_token,
         begins_traces=False,
     )
-    application.include_router(router(_intake(ground)))
+    application.include_router(reports)
+    # The last one is the innermost: inside tracing.
+    application.user_middleware.append(Middleware(ReportShortcut, routes=reports.routes))
     return application
 
 

@@ -6,6 +6,8 @@ little more than one sync. One message alone goes alone.
 
 import asyncio
 import json
+import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -41,7 +43,7 @@ class GroupingPublisher:
         self._single = single
         self._timeout = timeout
         self._waiting: list[_Waiting] = []
-        self._unacknowledged: dict[asyncio.Future[None], float] = {}
+        self._begun: deque[tuple[float, asyncio.Future[None]]] = deque()
         self._senders: set[asyncio.Task[None]] = set()
 
     async def publish(
@@ -54,8 +56,7 @@ class GroupingPublisher:
             MessageInvalid: larger than the broker takes; no retry can mend it.
         """
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._unacknowledged[done] = asyncio.get_running_loop().time()
-        done.add_done_callback(self._unacknowledged.pop)
+        self._begun.append((time.monotonic(), done))
         self._waiting.append(_Waiting(subject, payload, {**(headers or {}), MESSAGE_ID_HEADER: message_id}, done))
         if len(self._senders) < GROUPS_IN_FLIGHT:
             sender = asyncio.create_task(self._send_waiting(), name="group of messages")
@@ -66,8 +67,11 @@ class GroupingPublisher:
     @property
     def longest_wait(self) -> timedelta:
         """How long the oldest message that is not acknowledged waits."""
-        oldest = next(iter(self._unacknowledged.values()), None)
-        return timedelta(0) if oldest is None else timedelta(seconds=asyncio.get_running_loop().time() - oldest)
+        while self._begun and self._begun[0][1].done():
+            self._begun.popleft()
+        if not self._begun:
+            return timedelta(0)
+        return timedelta(seconds=time.monotonic() - self._begun[0][0])
 
     async def _send_waiting(self) -> None:
         while group := self._next_group():

@@ -49,8 +49,12 @@ class Database:
             connect_args={
                 "timeout": 5,
                 "command_timeout": 30,
-                # A process that is stopped in a transaction must not hold its locks.
-                "server_settings": {"idle_in_transaction_session_timeout": f"{int(self._limit_seconds * 1000)}"},
+                "server_settings": {
+                    # A process that is stopped in a transaction must not hold its locks.
+                    "idle_in_transaction_session_timeout": f"{int(self._limit_seconds * 1000)}",
+                    # Compiling pays for queries that take seconds; the look of asyncpg at types would be compiled, too.
+                    "jit": "off",
+                },
             },
             hide_parameters=True,
         )

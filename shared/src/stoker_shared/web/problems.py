@@ -64,14 +64,19 @@ def problem_response(error: StokerError) -> JSONResponse:
     )
 
 
+def error_response(error: StokerError) -> JSONResponse:
+    """The same for an error that ended a request: one that is ours to mend is logged."""
+    if error.status >= 500 and not isinstance(error, TransientError):
+        logger.error("request failed", exc_info=error)
+    return problem_response(error)
+
+
 def install_problem_handlers(application: FastAPI) -> None:
     """Make every error of this application a problem."""
 
     async def on_stoker_error(_request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, StokerError)  # noqa: S101 - registered for this class
-        if error.status >= 500 and not isinstance(error, TransientError):
-            logger.error("request failed", exc_info=error)
-        return problem_response(error)
+        return error_response(error)
 
     async def on_validation_error(_request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError | ValidationError)  # noqa: S101

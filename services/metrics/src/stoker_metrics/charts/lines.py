@@ -2,12 +2,11 @@
 
 from collections.abc import Iterable, Sequence
 
-from stoker_metrics.points.buckets import Bucket
-from stoker_shared.rpc.metrics import Point
+from stoker_metrics.points.buckets import Bucket, Measured
 from stoker_shared.rpc.series import Series
 
 
-def of_points(metric: str, points: Iterable[Point]) -> Series:
+def of_points(metric: str, points: Iterable[Measured]) -> Series:
     """The points that have the metric, in order of their sequences."""
     found = sorted((point for point in points if metric in point.values), key=lambda point: point.sequence)
     return Series(

@@ -10,11 +10,10 @@ from stoker_metrics.charts.lines import of_buckets, of_points
 from stoker_metrics.charts.repository import ChartRepository, Window
 from stoker_metrics.keeping.repository import KeptRepository
 from stoker_metrics.keeping.tables import KeptAttempt
-from stoker_metrics.points.buckets import ALL, WIDTHS, Bucket, bucketed, merge_into
+from stoker_metrics.points.buckets import ALL, WIDTHS, Bucket, Measured, bucketed, merge_into
 from stoker_metrics.points.repository import PointRepository
 from stoker_metrics.storing.schemas import AttemptKey
 from stoker_shared.database import Database
-from stoker_shared.rpc.metrics import Point
 from stoker_shared.rpc.series import Chart, ChartQuery, Latest, LatestQuery, Run, RunChart, Series
 
 MOST_ENTRIES = 12_000
@@ -29,7 +28,7 @@ class _Range:
     """What of a run lies in the range that is asked for: a window of what is levelled, and points that wait."""
 
     window: Window
-    waiting: Sequence[Point]
+    waiting: Sequence[Measured]
 
     @property
     def size(self) -> int:
@@ -93,12 +92,12 @@ class ChartReader:
             not_kept=max(0, kept.points_seen - kept.points_allowed),
         )
 
-    async def _waiting(self, session: AsyncSession, kept: KeptAttempt) -> list[Point]:
+    async def _waiting(self, session: AsyncSession, kept: KeptAttempt) -> list[Measured]:
         first = kept.levelled_sequence + 1
         return await self._points.between(session, _key(kept), day=kept.day, first=first, last=kept.points_seen)
 
     async def _range(
-        self, session: AsyncSession, kept: KeptAttempt, waiting: Sequence[Point], query: ChartQuery
+        self, session: AsyncSession, kept: KeptAttempt, waiting: Sequence[Measured], query: ChartQuery
     ) -> _Range:
         """Narrow the window level by level, so that each look is at a bounded number of buckets."""
         inside = [point for point in waiting if query.first_step <= point.step <= query.last_step]

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from operator import itemgetter
+from typing import NamedTuple
 
 from stoker_shared.rpc.metrics import Point
 
@@ -20,6 +21,14 @@ ALL = ""
 
 Place = tuple[str, int]
 """Metric and number of the bucket, from 0."""
+
+
+class Measured(NamedTuple):
+    """What buckets need of a point."""
+
+    sequence: int
+    step: int
+    values: dict[str, float | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +64,7 @@ def number_of(sequence: int, width: int) -> int:
     return (sequence - 1) // width
 
 
-def bucketed(points: Iterable[Point], width: int) -> dict[Place, Bucket]:
+def bucketed(points: Iterable[Measured | Point], width: int) -> dict[Place, Bucket]:
     """Points in buckets of one width."""
     together: dict[Place, list[tuple[int, int, float | None]]] = {}
     for point in points:
@@ -74,7 +83,7 @@ def coarser(buckets: Mapping[Place, Bucket], *, width: int, wanted: int) -> dict
     return found
 
 
-def levels(points: Iterable[Point]) -> dict[int, dict[Place, Bucket]]:
+def levels(points: Iterable[Measured | Point]) -> dict[int, dict[Place, Bucket]]:
     """Points in buckets of every width."""
     made = {WIDTHS[0]: bucketed(points, WIDTHS[0])}
     for finer, width in pairwise(WIDTHS):

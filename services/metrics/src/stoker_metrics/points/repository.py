@@ -4,11 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
+from pydantic_core import to_json
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from stoker_metrics.pages import MAX_PAGE_BYTES
-from stoker_metrics.points.buckets import Bucket, Place
+from stoker_metrics.points.buckets import Bucket, Measured, Place
 from stoker_metrics.storing.schemas import AttemptKey
 from stoker_shared.database import copy_rows
 from stoker_shared.rpc.metrics import Point
@@ -50,7 +51,7 @@ SELECT sequence, step, at, values FROM (
 WHERE before < :bytes ORDER BY sequence
 """)
 _RANGE = text("""
-SELECT sequence, step, at, values FROM points
+SELECT sequence, step, values FROM points
 WHERE day = :day AND job_id = :job_id AND attempt = :attempt AND sequence BETWEEN :first AND :last
 ORDER BY sequence
 """)
@@ -129,10 +130,12 @@ class PointRepository:
         if rows:
             await session.execute(_MERGE, values)
 
-    async def between(self, session: AsyncSession, key: AttemptKey, *, day: date, first: int, last: int) -> list[Point]:
+    async def between(
+        self, session: AsyncSession, key: AttemptKey, *, day: date, first: int, last: int
+    ) -> list[Measured]:
         """Points whose sequences lie in a range, both ends counted."""
         values = {"day": day, "job_id": key[0], "attempt": key[1], "first": first, "last": last}
-        return [Point(**row) for row in (await session.execute(_RANGE, values)).mappings()]
+        return [Measured(*row) for row in (await session.execute(_RANGE, values)).all()]
 
     async def page(
         self, session: AsyncSession, key: AttemptKey, *, day: date, after: int, limit: int, steps: tuple[int, int]
@@ -145,4 +148,4 @@ class PointRepository:
 
 def values_json(point: Point) -> str:
     """The values as JSON text."""
-    return point.model_dump_json(include={"values"})[len('{"values":') : -1]
+    return to_json(point.values, inf_nan_mode="null").decode()

@@ -33,10 +33,14 @@ class ReportRoute(APIRoute):
         """The endpoint takes the job and the request, and answers bytes of JSON."""
 
         async def handle(request: Request) -> Response:
-            content = await self.endpoint(job_id=request.path_params["job_id"], request=request)
-            return Response(content, status_code=202, media_type="application/json")
+            return await self.answer(request, job_id=request.path_params["job_id"])
 
         return handle
+
+    async def answer(self, request: Request, *, job_id: str) -> Response:
+        """Take a report."""
+        content = await self.endpoint(job_id=job_id, request=request)
+        return Response(content, status_code=202, media_type="application/json")
 
 
 def router(intake: Intake) -> APIRouter:

@@ -1,7 +1,5 @@
 """Taking a report: whose is it, is it well formed, is it safe, what is its pod to do."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -78,7 +76,9 @@ class Intake:
             TooManyReports, BrokerSlow: too much at once.
             TransientError: broker or database are away; sent again, the report counts once.
         """
-        async with self._place():
+        self._refuse_under_pressure()
+        self._in_flight += 1
+        try:
             facts = await self._tokens.attempt_of(bearer_token(request), job_id=job_id)
             body = await read_body(request, limit=self._limits.body_bytes)
             report = prepare(kind, body, job_id=facts.job_id, now=self._clock.now(), most_items=self._limits.items)
@@ -87,6 +87,11 @@ class Intake:
             self._note_clock(facts.job_id, report)
             await self._make_durable(kind, job_id=facts.job_id, report=report)
             return TakenReport(report.count, facts.control)
+        except TransientError:
+            self._hearing.failed()
+            raise
+        finally:
+            self._in_flight -= 1
 
     async def _make_durable(self, kind: Kind, *, job_id: str, report: Prepared) -> None:
         if len(report.payload) > MAX_MESSAGE_BYTES:
@@ -112,19 +117,10 @@ class Intake:
             seconds=report.clock_shift_seconds,
         )
 
-    @asynccontextmanager
-    async def _place(self) -> AsyncIterator[None]:
+    def _refuse_under_pressure(self) -> None:
         if self._in_flight >= self._limits.in_flight:
             self._hearing.failed()
             raise TooManyReports(self._limits.in_flight)
         if (waiting := self._publisher.longest_wait) > self._limits.broker_slow_after:
             self._hearing.failed()
             raise BrokerSlow(waiting)
-        self._in_flight += 1
-        try:
-            yield
-        except TransientError:
-            self._hearing.failed()
-            raise
-        finally:
-            self._in_flight -= 1
