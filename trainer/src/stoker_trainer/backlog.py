@@ -1,5 +1,6 @@
 """What was reported and is not taken yet, by channel: queued, then numbered and stored by the spools."""
 
+import json
 import queue
 from collections import deque
 from datetime import UTC, datetime
@@ -22,6 +23,7 @@ class Backlog:
         self._console = console
         self._queue: queue.SimpleQueue[tuple[Channel, dict[str, Any]]] = queue.SimpleQueue()
         self._unstored: deque[tuple[Channel, dict[str, Any]]] = deque(maxlen=MAX_WAITING_IN_MEMORY)
+        self._is_full = False
         self._spools = {channel: Spool(folder / channel.name) for channel in CHANNELS}
 
     @property
@@ -41,14 +43,30 @@ class Backlog:
         """Write what is queued to the spools."""
         while not self._queue.empty():
             self._unstored.append(self._queue.get())
-        for channel in CHANNELS:
-            batch = [values for kind, values in self._unstored if kind is channel]
-            try:
-                self._spools[channel].append(batch)
-            except OSError as error:
-                self._console.say(f"the report spool cannot be written, reports wait in memory: {error}")
-                return
-            self._unstored = deque((item for item in self._unstored if item[0] is not channel), MAX_WAITING_IN_MEMORY)
+        faults = [str(error) for channel in CHANNELS if (error := self._stored(channel))]
+        if faults and not self._is_full:
+            self._console.say(f"the report spool cannot be written, reports wait in memory: {faults[0]}")
+        if self._is_full and not faults:
+            self._console.say("the report spool can be written again")
+        self._is_full = bool(faults)
+
+    def _stored(self, channel: Channel) -> OSError | None:
+        batch = [values for kind, values in self._unstored if kind is channel]
+        if not batch:
+            return None
+        try:
+            self._spools[channel].append(batch)
+        except OSError as error:
+            return error
+        except (TypeError, ValueError) as error:
+            self._store_each(channel, batch, error)
+        self._unstored = deque((item for item in self._unstored if item[0] is not channel), MAX_WAITING_IN_MEMORY)
+        return None
+
+    def _store_each(self, channel: Channel, batch: list[dict[str, Any]], error: Exception) -> None:
+        # One that is no JSON must not hold up all others.
+        self._console.say(f"error [report_unwritable]: a {channel.name} record is left out: {error}")
+        self._spools[channel].append([values for values in batch if _is_json(values)])
 
     def next_batch(self, channel: Channel, *, limit: int) -> list[Record]:
         """The oldest records of a channel; at least one if there is any."""
@@ -63,3 +81,11 @@ class Backlog:
         spool = self._spools[HEARTBEATS]
         if len(spool) > 1:
             spool.acknowledge(spool.last_sequence - 1)
+
+
+def _is_json(values: dict[str, Any]) -> bool:
+    try:
+        json.dumps(values)
+    except (TypeError, ValueError):
+        return False
+    return True

@@ -1,12 +1,13 @@
 """What the reporter says of itself: on the console alone, or it would come back to the reporter."""
 
+import contextlib
 from collections.abc import Callable
 
 from stoker_trainer.masking import Masker
 
 
 class Console:
-    """Prints without secrets."""
+    """Prints without secrets. A console that is closed or on a full disk stops neither training nor reports."""
 
     def __init__(self, echo: Callable[[str], object], *, mask: Masker) -> None:
         self._echo = echo
@@ -14,4 +15,5 @@ class Console:
 
     def say(self, text: str) -> None:
         """Print a line."""
-        self._echo(self.mask(text))
+        with contextlib.suppress(OSError, ValueError):
+            self._echo(self.mask(text))

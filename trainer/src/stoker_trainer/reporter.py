@@ -9,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from stoker_trainer.backlog import Backlog
@@ -54,6 +55,7 @@ class Reporter:
         self._landing = LandingTime()
         self._next_heartbeat = 0.0
         self._next_line = 0.0
+        self._faults: set[str] = set()
         self._wake = threading.Event()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="reporter", daemon=True)
@@ -119,6 +121,11 @@ class Reporter:
         """True when everything was taken."""
         return self._backlog.is_empty
 
+    def turn(self) -> None:
+        """What the background thread does again and again. For a caller with a clock of its own, without `start`."""
+        for part in (self._beat_if_due, self._backlog.store, self._sender.send_all):
+            self._guarded(part)
+
     def finish(self, exit_report: dict[str, Any], *, limit: timedelta) -> bool:
         """Store the exit report, then send all that waits, the exit report last, for at most `limit`.
 
@@ -126,19 +133,19 @@ class Reporter:
         """
         self._stop_thread()
         self._backlog.put(EXIT, exit_report)
-        self._backlog.store()
         return self.flush(limit=limit)
 
     def flush(self, *, limit: timedelta) -> bool:
         """Send what waits in the spool, trying again for at most `limit`. Stops the background thread."""
         self._stop_thread()
-        self._backlog.store()
+        self._guarded(self._backlog.store)
         start = self._clock()
         end = start + limit.total_seconds()
         while not (self.is_drained or self._sender.is_rejected):
             # In the second half the exit report need not wait for the others: it matters most.
-            self._sender.send_all(exit_waits=self._clock() < start + limit.total_seconds() / 2)
-            self._backlog.store()
+            exit_waits = self._clock() < start + limit.total_seconds() / 2
+            self._guarded(partial(self._sender.send_all, exit_waits=exit_waits))
+            self._guarded(self._backlog.store)
             if self._clock() >= end:
                 break
             time.sleep(0.02)  # allowed: time-not-passed-in, the loop ends by the clock that is passed in
@@ -146,11 +153,19 @@ class Reporter:
 
     def _run(self) -> None:
         while not self._closing.is_set():
-            self._beat_if_due()
-            self._backlog.store()
-            self._sender.send_all()
+            self.turn()
             self._wake.wait(self._settings.report_every.total_seconds())
             self._wake.clear()
+
+    def _guarded(self, part: Callable[[], object]) -> None:
+        # A fault nobody thought of: a person is told once of each kind, and the rest of the reports goes on.
+        try:
+            part()
+        except Exception as error:  # noqa: BLE001 - a thread that ends here would end all reports, unseen
+            kind = type(error).__name__
+            if kind not in self._faults:
+                self._faults.add(kind)
+                self.alert("error", "reporter_failed", f"the reporter failed and goes on: {kind}: {error}")
 
     def _stop_thread(self) -> None:
         self._closing.set()

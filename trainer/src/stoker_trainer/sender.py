@@ -89,5 +89,7 @@ class Sender:
         if self._failures[channel] in {1, 10}:
             self._console.say(f"{channel.name} reports wait on disk: {answer.detail}")
         # Jitter, so that many pods do not come back in the same instant.
-        wait = answer.retry_after if answer.retry_after is not None else backoff * random.uniform(0.5, 1.0)  # noqa: S311
+        wait = backoff * random.uniform(0.5, 1.0)  # noqa: S311
+        if answer.retry_after is not None:
+            wait = max(answer.retry_after, FIRST_BACKOFF)  # 0 would be a loop without rest
         self._not_before[channel] = self._clock() + wait
