@@ -132,3 +132,17 @@ def test_an_answer_that_cannot_be_unpacked_is_a_failure(receiver: PodReceiver, t
     reporter.turn()
     assert [beat["sequence"] for beat in receiver.records("heartbeat")] == [1]
     assert "alerts" not in receiver.taken
+
+
+def test_a_console_that_takes_nothing_disturbs_neither_training_nor_reports(
+    receiver: PodReceiver, tmp_path: Path
+) -> None:
+    with Path("/dev/full").open("wb", buffering=0) as full:
+
+        def echo(line: str) -> None:
+            full.write(line.encode())
+
+        reporter = make_reporter(receiver.url, tmp_path, delivery=Delivery(token=TOKEN), clock=HandClock(), echo=echo)
+        reporter.log("nobody reads it here")
+        reporter.turn()
+    assert told(receiver)[1] == [(1, "nobody reads it here")]
