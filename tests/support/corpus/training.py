@@ -50,11 +50,11 @@ class Gym:
 
     def train_our_way(self, case: Case) -> Step:
         """The trainer's own reading and one step. Raises TrainerError when it refuses."""
+        from stoker_trainer.building import build_trainer
         from stoker_trainer.config import TrainingConfig
         from stoker_trainer.dataset import prepare_data
         from stoker_trainer.hardware import find_hardware
         from stoker_trainer.report import ConsoleReport
-        from stoker_trainer.train import build_trainer
 
         path = self.write(case)
         config = TrainingConfig.model_validate(

@@ -126,3 +126,38 @@ def test_a_damaged_line_keeps_its_number(tmp_path: Path) -> None:
     again.append([{"n": "new"}])
     kept: list[Any] = [(one.sequence, one.values["n"]) for one in again.peek(limit=9, max_bytes=999)]
     assert kept == [(1, 1), (3, "new")]
+
+
+def test_a_position_that_cannot_be_written_is_only_behind(tmp_path: Path) -> None:
+    spool = Spool(tmp_path)
+    spool.append([{"n": 1}, {"n": 2}])
+    (tmp_path / "acknowledged.json").mkdir()  # nothing can be renamed onto it
+    spool.acknowledge(1)
+    assert numbers(spool) == [2], "in this process nothing is sent twice"
+    (tmp_path / "acknowledged.json").rmdir()
+    assert numbers(Spool(tmp_path)) == [1, 2], "in the next one under the same number"
+
+
+def test_an_empty_segment_that_a_crash_has_left_is_not_taken_for_an_old_one(tmp_path: Path) -> None:
+    (tmp_path / f"{1:015d}.segment").touch()
+    spool = Spool(tmp_path)
+    spool.append([{"n": 1}, {"n": 2}])
+    spool.acknowledge(1)
+    assert numbers(Spool(tmp_path)) == [2]
+
+
+def test_what_could_not_be_cut_off_is_written_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spool = Spool(tmp_path)
+    spool.append([{"n": 1}])
+
+    def broken(*_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", broken)
+        patch.setattr(os, "truncate", broken)
+        with pytest.raises(OSError, match="Input/output"):
+            spool.append([{"n": "long and lost"}, {"n": "too"}])
+    spool.append([{"n": 2}])
+    again = Spool(tmp_path)
+    assert [(one.sequence, one.values["n"]) for one in again.peek(limit=9, max_bytes=999)] == [(1, 1), (2, 2)]

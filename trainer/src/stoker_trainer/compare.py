@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from stoker_trainer.building import build_trainer, quieten_libraries
 from stoker_trainer.config import TrainingConfig, parse_config
 from stoker_trainer.dataset import Prepared, prepare_data
 from stoker_trainer.errors import InvalidConfig, ModelNotFound, TrainerError
@@ -19,7 +20,6 @@ from stoker_trainer.hardware import find_hardware
 from stoker_trainer.model import ModelSource, find_model, load_model, load_tokenizer
 from stoker_trainer.receipt import RECEIPT
 from stoker_trainer.report import ConsoleReport
-from stoker_trainer.train import build_trainer, quieten_libraries
 
 
 def compare(base: str, result: Path, *, prompts: list[str], held_out: Path | None = None) -> dict[str, Any]:

@@ -7,11 +7,11 @@ import shutil
 import sys
 from pathlib import Path
 
+from stoker_trainer.building import hide_progress, quieten_libraries
 from stoker_trainer.config import ModelConfig
 from stoker_trainer.errors import InvalidConfig, TrainerError
 from stoker_trainer.files import sync_folder
 from stoker_trainer.model import find_model, load_model, load_tokenizer
-from stoker_trainer.train import hide_progress, quieten_libraries
 
 
 def convert(gguf: Path, output: Path) -> Path:

@@ -73,6 +73,8 @@ class Delivery:
                 response = self._send(url, content)
         except httpx.TransportError as error:
             return Answer(Verdict.UNREACHABLE, detail=f"{type(error).__name__}: {error}")
+        except (httpx.RequestError, httpx.InvalidURL) as error:  # an answer, or an address, that cannot be read
+            return Answer(Verdict.FAILED, detail=f"{type(error).__name__}: {error}")
         return read_answer(response)
 
     def _send(self, url: str, content: bytes) -> httpx.Response:
@@ -103,7 +105,7 @@ def retry_after_seconds(response: httpx.Response) -> float | None:
         seconds = float(header)
     except ValueError:
         seconds = _seconds_until(header)
-    return min(max(seconds, 0.0), MAX_RETRY_AFTER_SECONDS)
+    return min(max(0.0, seconds), MAX_RETRY_AFTER_SECONDS)  # 0.0 first: of NaN it makes 0, not a wait without end
 
 
 def _seconds_until(date: str) -> float:

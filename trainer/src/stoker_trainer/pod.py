@@ -234,10 +234,16 @@ class Attempt:
             "summary": ending.summary or {},
         }
         if ending.exit_code != Terminated.exit_code:  # after a SIGTERM a restart may resume
-            write_json(self._marker, {"exit_code": ending.exit_code, "reason": ending.reason})
+            self._mark(ending)
         was_taken = self._reporter.finish(report, limit=self._flush_limit(ending))
         self._stdout.print_only(f"exit {ending.exit_code} ({ending.reason}), reports taken: {was_taken}")
         return ending.exit_code
+
+    def _mark(self, ending: Ending) -> None:
+        try:
+            write_json(self._marker, {"exit_code": ending.exit_code, "reason": ending.reason})
+        except OSError as error:  # a full disk is no reason to be silent about the end
+            self._reporter.log(f"warning: a restarted container will train again, {self._marker} is missing: {error}")
 
     def _flush_limit(self, ending: Ending) -> timedelta:
         if ending.exit_code == EXIT_SUCCESS:

@@ -5,6 +5,7 @@ numbered from 1. A line that cannot be read back (torn by a crash, damaged by th
 is not used again, so a number never stands for two different records.
 """
 
+import contextlib
 import json
 import os
 import zlib
@@ -40,6 +41,7 @@ class Spool:
         self._waiting: deque[Record] = deque()
         self._closed_segments: list[_Segment] = []
         self._active: Path | None = None
+        self._active_size = 0
         folder.mkdir(parents=True, exist_ok=True)
         self._acknowledged = _acknowledged_position(folder)
         self._last_sequence = self._acknowledged
@@ -81,14 +83,20 @@ class Spool:
         return batch
 
     def acknowledge(self, sequence: int) -> None:
-        """Forget all records up to and including `sequence`: they are durable elsewhere."""
+        """Forget all records up to and including `sequence`: they are durable elsewhere.
+
+        Never raises for the disk: with an old position a new process sends some again, under the same numbers.
+        """
         if sequence <= self._acknowledged:
             return
-        write_json(self._folder / ACKNOWLEDGED, {"sequence": sequence})
         self._acknowledged = sequence
         while self._waiting and self._waiting[0].sequence <= sequence:
             self._waiting.popleft()
-        self._drop_segments()
+        with contextlib.suppress(OSError):
+            write_json(self._folder / ACKNOWLEDGED, {"sequence": sequence})
+        # Even without the position: this is what makes room on a full disk.
+        with contextlib.suppress(OSError):
+            self._drop_segments()
 
     def _recover(self, path: Path, damaged: int) -> int:
         """Read a segment; takes and returns how many damaged lines there were since the last good one."""
@@ -104,23 +112,20 @@ class Spool:
         return damaged
 
     def _write(self, content: bytes, *, first_sequence: int) -> None:
-        path = self._active
-        is_new = path is None
-        if path is None:
-            path = self._folder / f"{first_sequence:015d}.segment"
-        size_before = path.stat().st_size if path.exists() and not is_new else 0
+        is_new = self._active is None
+        path = self._active or self._folder / f"{first_sequence:015d}.segment"
+        size = 0 if is_new else self._active_size
         try:
-            with path.open("wb" if is_new else "ab") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
+            _write_at(path, size, content)
+            if is_new:
+                sync_folder(self._folder)
         except OSError:
-            _cut(path, size_before)
+            _cut(path, size)
             raise
-        if is_new:
-            sync_folder(self._folder)
-        self._active = path
-        if size_before + len(content) >= self._segment_bytes:
+        # An empty file of this name may have been left by a crash: it is no closed segment any more.
+        self._closed_segments = [segment for segment in self._closed_segments if segment.path != path]
+        self._active, self._active_size = path, size + len(content)
+        if self._active_size >= self._segment_bytes:
             self._closed_segments.append(_Segment(path, first_sequence + content.count(b"\n") - 1))
             self._active = None
 
@@ -136,7 +141,7 @@ class Spool:
 
 def _record(sequence: int, values: dict[str, Any]) -> Record:
     numbered = {"sequence": sequence} | values
-    return Record(sequence, numbered, len(json.dumps(numbered, ensure_ascii=False).encode()))
+    return Record(sequence, numbered, len(json.dumps(numbered, ensure_ascii=False).encode("utf-8", "replace")))
 
 
 def _line(record: Record) -> bytes:
@@ -161,9 +166,20 @@ def _acknowledged_position(folder: Path) -> int:
     return sequence if isinstance(sequence, int) else 0
 
 
+def _write_at(path: Path, size: int, content: bytes) -> None:
+    """Put content behind the first `size` bytes, whatever a failed batch has left there, and wait for the disk."""
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT, 0o644), "wb") as file:  # noqa: PTH123 - neither cut nor appended
+        file.truncate(size)
+        file.seek(size)
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
 def _cut(path: Path, size: int) -> None:
-    """Take back a half-written batch; cutting works on a full disk."""
-    if size == 0:
-        path.unlink(missing_ok=True)
-    else:
-        os.truncate(path, size)
+    """Take back a half-written batch; it works on a full disk. If it does not, the next batch goes over it."""
+    with contextlib.suppress(OSError):
+        if size == 0:
+            path.unlink(missing_ok=True)
+        else:
+            os.truncate(path, size)

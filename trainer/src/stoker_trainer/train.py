@@ -1,28 +1,25 @@
 """The training flow, read from top to bottom."""
 
-import os
 import shutil
 import time
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from stoker_trainer.building import build_trainer, load_base, look_at_lengths, quieten_libraries, require_chat_template
 from stoker_trainer.checkpoints import checkpoint_step, last_whole_checkpoint
 from stoker_trainer.config import TrainingConfig
 from stoker_trainer.dataset import Prepared, prepare_data, run_fingerprint
-from stoker_trainer.errors import DatasetMethodMismatch, LandedEmpty, Terminated
-from stoker_trainer.hardware import Hardware, dataloader_options, find_hardware
+from stoker_trainer.errors import LandedEmpty, Terminated
+from stoker_trainer.hardware import Hardware, find_hardware
 from stoker_trainer.machine import Machine
-from stoker_trainer.model import ModelSource, find_model, load_model, load_tokenizer, lora_settings
+from stoker_trainer.model import find_model
 from stoker_trainer.report import Control, Report
+from stoker_trainer.result import measure, sample, sample_pairs, summarise, write_output
 from stoker_trainer.signals import TerminationWatch
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
-    from trl.trainer.sft_config import SFTConfig
-
     from stoker_trainer.callbacks import ControlCallback
 
 
@@ -41,6 +38,34 @@ class Outcome:
     metrics: dict[str, Any]
     stopped_because: str | None
     landing: Control | None = None
+
+
+@dataclass(frozen=True)
+class Untrained:
+    """What stands before the first step: the trainer with model and data, and what the base model can do.
+
+    `loss` is None without held-out rows. `answers` are the base model's; None for an adapter, which is put aside later.
+    """
+
+    trainer: Any
+    data: Prepared
+    hardware: Hardware
+    loss: float | None
+    answers: list[str] | None
+
+
+@dataclass(frozen=True)
+class Trained:
+    """How the training went: where it began, how long this process trained, which order ended it early."""
+
+    start: Path | None
+    seconds: float
+    stopped: Control | None
+
+    @property
+    def landing(self) -> Control | None:
+        """The order to land, if it was that."""
+        return self.stopped if self.stopped and self.stopped.action == "land" else None
 
 
 def run(
@@ -63,6 +88,27 @@ def run(
     work.mkdir(parents=True, exist_ok=True)
 
     report.phase("preparing")
+    before = prepare(config, work=work, dataset_sha256=dataset_sha256, report=report)
+    fingerprint = run_fingerprint(config, before.data, devices=len(before.hardware.gpus))
+    start = starting_point(work / "checkpoints", fingerprint=fingerprint, report=report, fetch=fetch_checkpoint)
+
+    report.phase("training")
+    started = time.monotonic()
+    orders = train(
+        before.trainer, start=start, fingerprint=fingerprint, report=report, watch=watch, on_checkpoint=on_checkpoint
+    )
+    trained = Trained(start, time.monotonic() - started, orders.stopped_by)
+
+    report.phase("saving")
+    metrics = leave_result(config, before, trained, output=output, report=report)
+    shutil.rmtree(work)
+    report.log(f"result written to {output}")
+    stopped = trained.stopped
+    return Outcome(output, metrics, (stopped.reason or "ordered to stop") if stopped else None, trained.landing)
+
+
+def prepare(config: TrainingConfig, *, work: Path, dataset_sha256: str | None, report: Report) -> Untrained:
+    """Find model and data, build the trainer, see what the base model can do. Raises TrainerError."""
     source = find_model(config.model.name_or_path)
     quieten_libraries(is_offline=source.is_local)
     data = prepare_data(config, work=work, sha256=dataset_sha256, report=report)
@@ -73,33 +119,10 @@ def run(
     trainer = build_trainer(config, model=model, tokenizer=tokenizer, data=data, work=work, hardware=hardware)
     look_at_lengths(trainer, data=data, config=config, report=report)
     go_on(report)
-
-    before = measure(trainer, report=report, name="before training")
+    loss = measure(trainer, report=report, name="before training")
     go_on(report)
-    base_answers = None if config.lora else sample(trainer, config=config, is_chat=is_chat)
-
-    fingerprint = run_fingerprint(config, data, devices=len(hardware.gpus))
-    start = starting_point(work / "checkpoints", fingerprint=fingerprint, report=report, fetch=fetch_checkpoint)
-
-    report.phase("training")
-    started = time.monotonic()
-    orders = train(
-        trainer, start=start, fingerprint=fingerprint, report=report, watch=watch, on_checkpoint=on_checkpoint
-    )
-    seconds = time.monotonic() - started
-
-    report.phase("saving")
-    stopped = orders.stopped_by
-    landing = stopped if stopped and stopped.action == "land" else None
-    # Landing is short of time: what was learned is stored, nothing is looked at any more.
-    after = None if landing else measure(trainer, report=report, name="after training")
-    samples = [] if landing else sample_pairs(trainer, config=config, is_chat=is_chat, base_answers=base_answers)
-    metrics = summarise(trainer, before=before, after=after, data=data, seconds=seconds)
-    metrics["train"]["resumed_from_step"] = checkpoint_step(start) if start else None
-    write_output(trainer, config=config, output=output, data=data, hardware=hardware, results=(metrics, samples))
-    shutil.rmtree(work)
-    report.log(f"result written to {output}")
-    return Outcome(output, metrics, (stopped.reason or "ordered to stop") if stopped else None, landing)
+    answers = None if config.lora else sample(trainer, config=config, is_chat=is_chat)
+    return Untrained(trainer, data, hardware, loss, answers)
 
 
 def go_on(report: Report) -> None:
@@ -107,158 +130,6 @@ def go_on(report: Report) -> None:
     order = report.control()
     if order.action == "land":
         raise LandedEmpty(order.reason)
-
-
-def quieten_libraries(*, is_offline: bool) -> None:
-    """No telemetry, and no look at the hub for a model that is here.
-
-    Works only before the libraries are imported, so nothing above this line may import them.
-    """
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    os.environ.setdefault("TQDM_DISABLE", "1")
-    # transformers 5 warns about a name that TRL 1.16 still needs.
-    warnings.filterwarnings("ignore", message=".*gradient_checkpointing.*", category=FutureWarning)
-    if is_offline:
-        os.environ.setdefault("HF_HUB_OFFLINE", "1")
-
-
-def hide_progress() -> None:
-    """Progress bars are noise in a log."""
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-
-
-def load_base(
-    config: TrainingConfig, *, source: ModelSource, hardware: Hardware, report: Report
-) -> "tuple[PreTrainedTokenizerBase, PreTrainedModel]":
-    """Tokenizer and model. Raises ModelNotFound."""
-    hide_progress()
-    dtype = hardware.dtype_name(config.model.dtype)
-    report.log(f"loading {source.name} as {dtype} on {', '.join(hardware.gpus) or 'CPU'}")
-    tokenizer = load_tokenizer(source, config.model.revision)
-    model = load_model(source, config.model, dtype_name=dtype)
-    return tokenizer, model
-
-
-def require_chat_template(tokenizer: "PreTrainedTokenizerBase", *, is_chat: bool) -> None:
-    """Conversations need a template that turns them into text. Raises DatasetMethodMismatch."""
-    if is_chat and not tokenizer.chat_template:
-        raise DatasetMethodMismatch(
-            "the rows are conversations, but the model's tokenizer has no chat template. "
-            "Choose the instruction-tuned form of the model, or use rows of plain prompt and completion."
-        )
-
-
-def build_trainer(
-    config: TrainingConfig,
-    *,
-    model: "PreTrainedModel",
-    tokenizer: "PreTrainedTokenizerBase",
-    data: Prepared,
-    work: Path,
-    hardware: Hardware,
-) -> Any:
-    """TRL's trainer; tokenises the data. The model gets its adapter here."""
-    from transformers import PrinterCallback
-
-    from stoker_trainer.callbacks import GuardedTrainer
-
-    trainer = GuardedTrainer(
-        model=model,
-        args=training_arguments(config, work=work, hardware=hardware),
-        train_dataset=data.train,
-        eval_dataset=data.held_out,
-        processing_class=tokenizer,
-        peft_config=lora_settings(config.lora),
-    )
-    trainer.remove_callback(PrinterCallback)
-    return trainer
-
-
-def training_arguments(config: TrainingConfig, *, work: Path, hardware: Hardware) -> "SFTConfig":
-    """Our configuration in TRL's words."""
-    from trl.trainer.sft_config import SFTConfig
-
-    return SFTConfig(
-        output_dir=str(work / "checkpoints"),
-        max_length=config.batch.max_length,
-        packing=config.batch.packing,
-        eval_packing=False,
-        per_device_train_batch_size=config.batch.per_device,
-        per_device_eval_batch_size=config.batch.per_device,
-        gradient_accumulation_steps=config.batch.gradient_accumulation,
-        learning_rate=config.optimiser.learning_rate,
-        lr_scheduler_type=config.optimiser.schedule,
-        warmup_steps=config.optimiser.warmup_ratio,  # below 1 it is a share of all steps
-        weight_decay=config.optimiser.weight_decay,
-        max_grad_norm=config.optimiser.max_grad_norm,
-        num_train_epochs=config.length.epochs,
-        max_steps=config.length.max_steps or -1,
-        logging_steps=config.log_every_steps,
-        logging_first_step=True,
-        # On by default, it would show a loss that is not a number as 0.
-        logging_nan_inf_filter=False,
-        include_num_input_tokens_seen="non_padding",
-        save_strategy="steps" if config.checkpoint_every_steps else "no",
-        save_steps=config.checkpoint_every_steps or 500,
-        save_total_limit=2,
-        seed=config.seed,
-        use_cpu=not hardware.has_gpu,
-        # TRL turns bfloat16 on by default, which fails or crawls on CPU.
-        bf16=hardware.has_gpu and hardware.dtype_name(config.model.dtype) == "bfloat16",
-        gradient_checkpointing=hardware.has_gpu,
-        report_to="none",
-        disable_tqdm=True,
-        **dataloader_options(hardware, os.environ),
-    )
-
-
-def look_at_lengths(trainer: Any, *, data: Prepared, config: TrainingConfig, report: Report) -> None:
-    """TRL drops rows whose answer lies behind max_length, and cuts others, without a word; say so.
-
-    Raises DatasetMethodMismatch when nothing is left to train on.
-    """
-    longest = config.batch.max_length
-    kept = len(trainer.train_dataset)
-    if kept == 0:
-        raise DatasetMethodMismatch(
-            f"every row's prompt fills batch.max_length ({longest} tokens), so no answer is left to learn. Raise it."
-        )
-    if config.batch.packing:
-        return
-    if kept < len(data.train):
-        lost = len(data.train) - kept
-        text = f"{lost} of {len(data.train)} rows are left out: their prompt alone fills {longest} tokens"
-        report.alert("warning", "rows_dropped", text)
-    cut = sum(len(tokens) >= longest for tokens in trainer.train_dataset["input_ids"])
-    if cut:
-        report.alert("warning", "rows_truncated", f"{cut} of {kept} rows are cut to batch.max_length ({longest})")
-
-
-def measure(trainer: Any, *, report: Report, name: str) -> float | None:
-    """Held-out loss now, also sent as eval_loss."""
-    from stoker_trainer.evaluation import held_out_loss
-
-    loss = held_out_loss(trainer)
-    if loss is not None:
-        report.log(f"held-out loss {name}: {loss:.4f}")
-        report.metrics(step=trainer.state.global_step, values={"eval_loss": loss})
-    return loss
-
-
-def sample(trainer: Any, *, config: TrainingConfig, is_chat: bool) -> list[str]:
-    """The model's answers to the sample prompts, as it is now."""
-    from stoker_trainer.evaluation import answer_prompts
-
-    return answer_prompts(
-        trainer.model,
-        trainer.processing_class,
-        config.sample_prompts,
-        is_chat=is_chat,
-        max_new_tokens=config.sample_max_new_tokens,
-    )
 
 
 def starting_point(folder: Path, *, fingerprint: str, report: Report, fetch: FetchCheckpoint | None) -> Path | None:
@@ -297,72 +168,20 @@ def train(
     return orders
 
 
-def sample_pairs(
-    trainer: Any, *, config: TrainingConfig, is_chat: bool, base_answers: list[str] | None
-) -> list[dict[str, str]]:
-    """Each sample prompt with the base model's and the tuned model's answer."""
-    from stoker_trainer.evaluation import base_model
-
-    if base_answers is None:
-        with base_model(trainer.model):
-            base_answers = sample(trainer, config=config, is_chat=is_chat)
-    tuned_answers = sample(trainer, config=config, is_chat=is_chat)
-    triples = zip(config.sample_prompts, base_answers, tuned_answers, strict=True)
-    return [{"prompt": prompt, "base": base, "tuned": tuned} for prompt, base, tuned in triples]
-
-
-def summarise(
-    trainer: Any, *, before: float | None, after: float | None, data: Prepared, seconds: float
+def leave_result(
+    config: TrainingConfig, before: Untrained, trained: Trained, *, output: Path, report: Report
 ) -> dict[str, Any]:
-    """The content of metrics.json. Losses in nats per token; the runtime is this process's training time."""
-    from stoker_trainer.evaluation import perplexity
+    """See what was learned and write the result; returns its metrics.
 
-    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
-    tokens = trainer.state.num_input_tokens_seen
-    fresh_tokens = tokens - trainer._initial_num_input_tokens_seen  # noqa: SLF001 - no public name for it
-    return {
-        "held_out": {
-            "rows": len(data.held_out) if data.held_out is not None else 0,
-            "loss_before": before,
-            "loss_after": after,
-            "perplexity_before": perplexity(before),
-            "perplexity_after": perplexity(after),
-        },
-        "train": {
-            "rows": len(data.train),
-            "steps": trainer.state.global_step,
-            "tokens": tokens,
-            "loss_first": losses[0] if losses else None,
-            "loss_last": losses[-1] if losses else None,
-            "tokens_per_second": fresh_tokens / seconds if seconds > 0 else None,
-            "runtime_seconds": seconds,
-        },
-    }
-
-
-def write_output(
-    trainer: Any,
-    *,
-    config: TrainingConfig,
-    output: Path,
-    data: Prepared,
-    hardware: Hardware,
-    results: tuple[dict[str, Any], list[dict[str, str]]],
-) -> None:
-    """Write model, metrics, samples and receipt beside the old result, then swap."""
-    from stoker_trainer.receipt import write_receipt
-    from stoker_trainer.save import publish, save_facts, save_model
-
-    metrics, samples = results
-    partial = output.with_name(f"{output.name}.partial")
-    save_model(trainer, partial, base_name=config.model.name_or_path)
-    save_facts(partial, metrics=metrics, samples=samples)
-    write_receipt(
-        partial,
-        config=config,
-        dataset_sha256=data.sha256,
-        model_config=trainer.model.config,
-        hardware=hardware,
-        metrics=metrics,
-    )
-    publish(partial, output)
+    Landing is short of time: what was learned is stored, nothing is looked at any more.
+    """
+    trainer, data, is_chat = before.trainer, before.data, before.data.facts.is_conversational
+    after, samples = None, []
+    if not trained.landing:
+        after = measure(trainer, report=report, name="after training")
+        samples = sample_pairs(trainer, config=config, is_chat=is_chat, base_answers=before.answers)
+    metrics = summarise(trainer, before=before.loss, after=after, data=data, seconds=trained.seconds)
+    metrics["train"]["resumed_from_step"] = checkpoint_step(trained.start) if trained.start else None
+    results = (metrics, samples)
+    write_output(trainer, config=config, output=output, data=data, hardware=before.hardware, results=results)
+    return metrics
