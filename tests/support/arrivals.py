@@ -1,7 +1,7 @@
 """In which ways the reports of a pod may come: cut anyhow, some again, out of order, in transactions of many sizes."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from random import Random
 from typing import Generic, TypeVar
 
@@ -18,33 +18,56 @@ class Arrival(Generic[Item]):
     then_sweep: bool = False
 
 
-def arrivals(items: Sequence[Item], *, sequence: Callable[[Item], int]) -> st.SearchStrategy[list[Arrival[Item]]]:
-    """Ways in which these may come; all come at least once. The simplest is in order, in large batches."""
+@dataclass(frozen=True)
+class Course:
+    """How the items of a run come, all of them decided by `seed`: Hypothesis' own chance makes dull small ones.
+
+    `has_holes`: some sequences never come. `again`: the share that comes twice. `disorder`: how far from its place each
+    may be. `largest`: batch.
+    """
+
+    seed: int
+    count: int
+    has_holes: bool
+    again: float
+    disorder: int
+    largest: int
+    chance: Random = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "chance", Random(self.seed))
+
+    def items(self, make: Callable[[int, Random], Item]) -> list[Item]:
+        """All items of the run, in order; each is made of its sequence."""
+        sequences = range(1, self.count + 1)
+        some = self.chance.sample(sequences, max(1, self.count * 3 // 4)) if self.has_holes else sequences
+        return [make(sequence, self.chance) for sequence in sorted(some)]
+
+    def arrivals(self, items: list[Item], *, sequence: Callable[[Item], int]) -> list[Arrival[Item]]:
+        """As they come, each at least once."""
+        again = self.chance.choices(items, k=int(len(items) * self.again))
+        order = {id(item): sequence(item) for item in items}
+        came = sorted([*items, *again], key=lambda item: order[id(item)] + self.chance.uniform(0, self.disorder))
+        transactions = self._cut(self._cut(came, self.largest), 3)
+        return [Arrival(batches, self.chance.random() < 0.4) for batches in transactions]
+
+    def _cut(self, items: list[Item], largest: int) -> list[list[Item]]:
+        cut, rest = [], items
+        while rest:
+            size = self.chance.randint(1, largest)
+            cut.append(rest[:size])
+            rest = rest[size:]
+        return cut
+
+
+def courses(*, most: int) -> st.SearchStrategy[Course]:
+    """Courses of runs of up to so many items."""
     return st.builds(
-        lambda chance, again, disorder, largest: _arrivals(
-            _ordered([*items, *chance.choices(items, k=again)], chance, disorder, sequence), chance, largest
-        ),
-        st.randoms(use_true_random=False),
-        st.integers(0, len(items)),
-        st.sampled_from([0, 3, 20, 1000]),
-        st.sampled_from([40, 13, 5]),
+        Course,
+        seed=st.integers(0, 2**32),
+        count=st.integers(1, most),
+        has_holes=st.booleans(),
+        again=st.sampled_from([0.0, 0.5, 1.5]),
+        disorder=st.sampled_from([0, 3, 20, 1000]),
+        largest=st.sampled_from([13, 5, 2]),
     )
-
-
-def _ordered(items: list[Item], chance: Random, disorder: int, sequence: Callable[[Item], int]) -> list[Item]:
-    """Each as far from its place as `disorder` allows."""
-    return sorted(items, key=lambda item: sequence(item) + chance.uniform(0, disorder))
-
-
-def _arrivals(items: list[Item], chance: Random, largest: int) -> list[Arrival[Item]]:
-    transactions = _cut(_cut(items, chance, largest), chance, 3)
-    return [Arrival(batches, chance.random() < 0.3) for batches in transactions]
-
-
-def _cut(items: list[Item], chance: Random, largest: int) -> list[list[Item]]:
-    cut, rest = [], list(items)
-    while rest:
-        size = chance.randint(1, largest)
-        cut.append(rest[:size])
-        rest = rest[size:]
-    return cut

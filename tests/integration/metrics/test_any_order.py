@@ -18,7 +18,7 @@ from stoker_metrics.retention.repository import DayRepository
 from stoker_metrics.storing.service import Store
 from stoker_shared.rpc.metrics import MetricsBatch, Point
 from stoker_shared.rpc.series import ChartQuery, Run
-from tests.support.arrivals import Arrival, arrivals
+from tests.support.arrivals import Arrival, Course, courses
 from tests.support.metrics import OWNER
 from tests.support.servers import TestDatabase
 from tests.support.storing import AT, StoringWorld, point, storing_world
@@ -32,27 +32,15 @@ ON_A_DATABASE = settings(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 
-VALUES = st.dictionaries(
-    st.sampled_from(["loss", "eval_loss", "reward"]), st.none() | st.floats(-1e6, 1e6).map(lambda value: value + 0.0)
-)
-RUNS = st.lists(
-    st.builds(
-        lambda sequence, step, values: Point(sequence=sequence, step=step, at=AT, values=values),
-        st.integers(1, _MOST),
-        st.integers(0, 500),
-        VALUES,
-    ),
-    min_size=1,
-    max_size=_MOST,
-    unique_by=lambda point: point.sequence,
-).map(lambda points: sorted(points, key=sequence_of))
+
+def any_point(sequence: int, chance: random.Random) -> Point:
+    names = [name for name in ("loss", "eval_loss", "reward") if chance.random() < 0.6]
+    values = {name: None if chance.random() < 0.2 else chance.uniform(-5, 5) for name in names}
+    return point(sequence, step=chance.randint(0, 500), **values)
 
 
 def sequence_of(item: Point) -> int:
     return item.sequence
-
-
-RUNS_AND_ARRIVALS = RUNS.flatmap(lambda points: st.tuples(st.just(points), arrivals(points, sequence=sequence_of)))
 
 
 @pytest.fixture
@@ -102,14 +90,14 @@ async def chart_of(world: StoringWorld, job_id: str, *, most_points: int) -> obj
 
 
 @ON_A_DATABASE
-@given(run=RUNS_AND_ARRIVALS, most=st.sampled_from([1000, 40, 1]))
+@given(course=courses(most=_MOST), most=st.sampled_from([1000, 40, 1]))
 async def test_points_lead_to_the_same_tables_levels_and_standing(
-    world: StoringWorld, run: tuple[list[Point], list[Arrival[Point]]], most: int
+    world: StoringWorld, course: Course, most: int
 ) -> None:
-    points, came = run
+    points = course.items(any_point)
     plain, mixed = await new_job(world), await new_job(world)
     await store_points(world, plain, [Arrival([[point]]) for point in points], most=most)
-    await store_points(world, mixed, came, most=most)
+    await store_points(world, mixed, course.arrivals(points, sequence=sequence_of), most=most)
     assert await chart_of(world, mixed, most_points=1000) == await chart_of(world, plain, most_points=1000)
     await level_rest(world)
     await assert_same(world, mixed, plain)

@@ -1,6 +1,7 @@
 """However the lines of a run are cut, repeated and disordered, and packed in between: the same log in the end."""
 
 import itertools
+import random
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -19,32 +20,22 @@ from stoker_metrics.packing import service as packing
 from stoker_metrics.packing.service import Packer
 from stoker_metrics.storing.service import Store
 from stoker_shared.rpc.metrics import Line, LinesQuery, LogBatch
-from tests.support.arrivals import Arrival, arrivals
+from tests.support.arrivals import Arrival, Course, courses
 from tests.support.metrics import OWNER
 from tests.support.servers import TestBucket, TestDatabase
-from tests.support.storing import AT, StoringWorld, store_of, storing_world
+from tests.support.storing import AT, StoringWorld, line, store_of, storing_world
 
 _NUMBERS = itertools.count(1)
 _MOST = 60
 
-LINES = st.lists(
-    st.builds(
-        lambda sequence, text, stream: Line(sequence=sequence, at=AT, stream=stream, text=text),
-        st.integers(1, _MOST),
-        st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20),
-        st.sampled_from(["stdout", "stderr"]),
-    ),
-    min_size=1,
-    max_size=_MOST,
-    unique_by=lambda line: line.sequence,
-).map(lambda lines: sorted(lines, key=sequence_of))
+
+def any_line(sequence: int, chance: random.Random) -> Line:
+    text = "".join(chance.choices('ab \t\\"{}\u00e9\U0001f525\x1b', k=chance.randint(1, 20)))
+    return line(sequence, text, stream=chance.choice(["stdout", "stderr"]))
 
 
-def sequence_of(line: Line) -> int:
-    return line.sequence
-
-
-LINES_AND_ARRIVALS = LINES.flatmap(lambda lines: st.tuples(st.just(lines), arrivals(lines, sequence=sequence_of)))
+def sequence_of(found: Line) -> int:
+    return found.sequence
 
 
 @pytest.fixture
@@ -112,7 +103,7 @@ async def count(world: StoringWorld, query: str, job_id: str) -> int:
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 @given(
-    run=LINES_AND_ARRIVALS,
+    course=courses(most=_MOST),
     most=st.sampled_from([1000, 30, 1]),
     is_over=st.booleans(),
     limit=st.sampled_from([1000, 7]),
@@ -121,17 +112,17 @@ async def test_lines_lead_to_the_same_log(
     *,
     world: StoringWorld,
     objects: ObjectStore,
-    run: tuple[list[Line], list[Arrival[Line]]],
+    course: Course,
     most: int,
     is_over: bool,
     limit: int,
 ) -> None:
-    lines, came = run
-    wanted = [line for line in lines if line.sequence <= most]
+    lines = course.items(any_line)
+    wanted = [found for found in lines if found.sequence <= most]
     packer = Packer(world.database, objects, clock=world.clock, pack_after=timedelta(minutes=15))
     plain, mixed = await new_job(world, is_over=False), await new_job(world, is_over=is_over)
     await store_lines(world, plain, [Arrival([lines])], most=most, packer=packer)
-    await store_lines(world, mixed, came, most=most, packer=packer)
+    await store_lines(world, mixed, course.arrivals(lines, sequence=sequence_of), most=most, packer=packer)
     assert await log_of(world, objects, mixed, limit=limit) == wanted
     same = [{**await kept_of(world, job_id), "job_id": "", "lines_packed": 0} for job_id in (plain, mixed)]
     assert same[0] == same[1]
