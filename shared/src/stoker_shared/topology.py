@@ -94,6 +94,15 @@ class Topology:
 TOPOLOGY = Topology()
 
 
+def stream(name: str) -> StreamSpec:
+    """The stream of that name.
+
+    Raises:
+        KeyError: no such stream.
+    """
+    return {spec.name: spec for spec in STREAMS}[name]
+
+
 def consumer(name: str) -> ConsumerSpec:
     """The consumer of that name.
 

@@ -97,6 +97,28 @@ def test_the_order_of_arrival_does_not_matter_at_the_end(messages: list[Telemetr
     assert told[-1] == PhaseEntered("saving")
 
 
+@given(
+    st.lists(
+        st.dictionaries(st.sampled_from(["loss", "eval_loss", "kl"]), st.none() | st.floats(0, 1)),
+        min_size=1,
+        max_size=8,
+    ),
+    st.data(),
+)
+def test_the_latest_value_of_each_metric_is_that_of_the_newest_point(
+    values: list[dict[str, float | None]], data: st.DataObject
+) -> None:
+    points = [Point(sequence=n, step=n, at=NOW, values=told) for n, told in enumerate(values, start=1)]
+    again = data.draw(st.permutations([*points, *points]))
+    size = data.draw(st.integers(1, len(again)))
+    batches = [again[first : first + size] for first in range(0, len(again), size)]
+    known, _ = play(*(MetricsBatch(job_id=JOB, attempt=1, points=batch) for batch in batches))
+    newest: dict[str, float | None] = {}
+    for told in values:
+        newest |= told
+    assert known.latest_values == newest
+
+
 @given(reports)
 def test_each_phase_and_one_exit_are_told_at_most_once(messages: list[Telemetry]) -> None:
     _, told = play(*messages)

@@ -46,7 +46,7 @@ def delivery_table(deliveries: Iterable[DeliveryFacts], *, names: Mapping[str, s
         made.add_row(
             delivery.delivery_id,
             escape(names.get(delivery.target_id, delivery.target_id)),
-            delivery.type,
+            f"{delivery.type} ({delivery.held_back})" if delivery.held_back else delivery.type,
             delivery.job_id or "",
             delivery.state,
             str(len(delivery.attempts)),

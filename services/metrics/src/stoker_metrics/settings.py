@@ -72,7 +72,12 @@ class MetricsSettings(NotificationSettings, StoreSettings, ServiceSettings):
 
     def retention_rules(self) -> RetentionRules:
         """What is dropped when."""
-        return RetentionRules(points=self.keep_points, charts=self.keep_charts, logs=self.keep_logs)
+        return RetentionRules(
+            points=self.keep_points,
+            charts=self.keep_charts,
+            logs=self.keep_logs,
+            deliveries=self.notify_kept_for,
+        )
 
     def caps(self) -> Caps:
         """How much is kept of one job."""

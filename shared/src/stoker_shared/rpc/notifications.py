@@ -181,6 +181,8 @@ class DeliveryFacts(Message):
     created_at: AwareDatetime
     next_attempt_at: AwareDatetime | None = None
     finished_at: AwareDatetime | None = None
+    held_back: int = Field(default=0, description="Of job.alerts_held_back: alerts of the job that it stands for")
+    held_until: AwareDatetime | None = Field(default=None, description="Of job.alerts_held_back: none are sent before")
     attempts: list[DeliveryAttempt] = Field(default_factory=list)
 
 

@@ -50,6 +50,9 @@ class AttemptReportRow(Table, table=True):
     landing_seconds: float | None = None
     point_sequence: int = Field(default=0, sa_type=sa.BigInteger)
     latest_values: dict[str, float | None] = Field(default_factory=dict, sa_type=JSONB)
+    older_values: dict[str, int] = Field(
+        default_factory=dict, sa_column=sa.Column(JSONB, nullable=False, server_default="{}")
+    )
     exit_facts: dict[str, Any] | None = Field(default=None, sa_column=sa.Column(JSONB(none_as_null=True)))
     loss_state: dict[str, Any] = Field(default_factory=dict, sa_type=JSONB)
     loss_trouble: dict[str, Any] | None = Field(default=None, sa_column=sa.Column(JSONB(none_as_null=True)))

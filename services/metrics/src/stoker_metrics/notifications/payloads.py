@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from stoker_shared.events import (
@@ -36,6 +36,8 @@ TYPES: dict[type[Event], str] = {
 
 TEST = "notification.test"
 TARGET_PAUSED = "notification.target_paused"
+HELD_BACK = "job.alerts_held_back"
+"""Told in the place of an alert, to those who asked for `job.alert`."""
 
 TITLES: dict[str, str] = {
     "job.completed": "Job completed",
@@ -46,6 +48,7 @@ TITLES: dict[str, str] = {
     "job.retry": "Job gets another attempt",
     "job.queued_long": "Job still waits",
     "job.alert": "Alert from the trainer",
+    HELD_BACK: "Further alerts are held back",
     "job.loss_trouble": "The loss is in trouble",
     "job.machine_stuck": "A machine could not be ended",
     "job.orphan_found": "An orphaned machine was found",
@@ -101,7 +104,24 @@ def job_payload(
     api_url: str | None,
 ) -> str:
     """The body for a job; `timestamp` is when it happened, not when it is sent."""
-    data: dict[str, Any] = {
+    data = _job_data(job, reason=reason, message=message, api_url=api_url)
+    return payload(notification, at=at, data=data)
+
+
+def held_back_payload(job: JobFacts, *, at: datetime, most: int, until: datetime, api_url: str | None) -> str:
+    """The body that says that a job's alerts are held back, and where they stand all the same."""
+    message = (
+        f"After {most} alerts within an hour, further ones of this job are held back until "
+        f"{until.astimezone(UTC):%Y-%m-%d %H:%M} UTC. The trainer's alerts stand in its log: stoker logs {job.job_id}"
+    )
+    data = _job_data(job, reason=None, message=message, api_url=api_url)
+    if api_url:
+        data["links"]["log"] = f"{data['links']['job']}/logs"
+    return payload(HELD_BACK, at=at, data={**data, "held_until": _stamp(until)})
+
+
+def _job_data(job: JobFacts, *, reason: str | None, message: str, api_url: str | None) -> dict[str, Any]:
+    return {
         "job_id": job.job_id,
         "project": job.project,
         "attempt": job.attempt,
@@ -112,12 +132,11 @@ def job_payload(
         "budget_micro_usd": job.budget_micro_usd,
         "links": {"job": f"{api_url.rstrip('/')}/v1/jobs/{job.job_id}"} if api_url else {},
     }
-    return payload(notification, at=at, data=data)
 
 
 def payload(notification: str, *, at: datetime, data: dict[str, Any]) -> str:
     """A body, the same for the same facts."""
-    content = {"type": notification, "timestamp": at.isoformat().replace("+00:00", "Z"), "data": data}
+    content = {"type": notification, "timestamp": _stamp(at), "data": data}
     return json.dumps(content, separators=(",", ":"), ensure_ascii=True)
 
 
@@ -150,6 +169,10 @@ def words(body: str) -> Words:
         lines.append(f"Attempt {data['attempt']}, {data['status']}, spent {show_usd(data['spent_micro_usd'])}{of}")
     lines += [str(link) for link in data.get("links", {}).values()]
     return Words(title, "\n".join(line for line in lines if line))
+
+
+def _stamp(moment: datetime) -> str:
+    return moment.isoformat().replace("+00:00", "Z")
 
 
 def _reason(event: Event) -> str | None:

@@ -1,7 +1,6 @@
 """The parts of notifications put together, and what runs in the background."""
 
 import asyncio
-from datetime import timedelta
 
 from stoker_metrics.notifications.boxes import Boxes
 from stoker_metrics.notifications.courier import Courier
@@ -20,8 +19,6 @@ from stoker_shared.logging import get_logger
 
 logger = get_logger(__name__)
 
-_FORGET_EVERY = timedelta(minutes=10)
-
 
 class Notifications:
     """Targets, rules, deliveries and the sender."""
@@ -35,7 +32,6 @@ class Notifications:
         resolver: Resolver = system_resolver,
     ) -> None:
         self._settings = settings
-        self._clock = clock
         self._boxes = Boxes(settings.sealing_key_file)
         reach = Reach(settings.reach_rules(), resolver=resolver)
         courier = Courier(self._boxes, reach, mail=settings.mail_rules())
@@ -47,6 +43,7 @@ class Notifications:
             clock=clock,
             wake=self.sender.wake,
             late_after=settings.notify_late_after,
+            most_alerts=settings.notify_alerts_per_hour,
             api_url=settings.api_public_url,
         )
 
@@ -61,13 +58,9 @@ class Notifications:
             tasks.create_task(self._look_at_the_clock(), name="notifications by the clock")
 
     async def _look_at_the_clock(self) -> None:
-        forgot_at = self._clock.now()
         while True:
             try:
                 await self.rules.by_the_clock()
-                if self._clock.now() - forgot_at > _FORGET_EVERY:
-                    await self.sender.forget_old()
-                    forgot_at = self._clock.now()
             except TransientError as error:
                 logger.warning("notifications by the clock wait", reason=error.detail)
             except Exception:

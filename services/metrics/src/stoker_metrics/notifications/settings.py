@@ -5,7 +5,7 @@ from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal
 
-from annotated_types import Gt
+from annotated_types import Ge, Gt
 from pydantic import BeforeValidator, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings
 
@@ -16,6 +16,8 @@ from stoker_metrics.notifications.reaching import ReachRules
 from stoker_metrics.notifications.retrying import SCHEDULE, RetryRules
 
 Duration = Annotated[timedelta, Gt(timedelta(0))]
+# The cap on alerts counts what the log of the last hour has.
+KeptDeliveries = Annotated[timedelta, Ge(timedelta(days=1))]
 
 
 def _networks(value: object) -> object:
@@ -53,7 +55,10 @@ class NotificationSettings(BaseSettings):
     notify_clock_every: Duration = Field(
         default=timedelta(seconds=15), description="How often budgets and waiting jobs are looked at"
     )
-    notify_kept_for: Duration = Field(default=timedelta(days=30), description="Finished deliveries")
+    notify_alerts_per_hour: int = Field(
+        default=20, ge=1, description="Alerts of one job to one target within an hour; more are counted and held back"
+    )
+    notify_kept_for: KeptDeliveries = Field(default=timedelta(days=30), description="Finished deliveries")
     smtp_host: str | None = Field(default=None, min_length=1, description="Without it no e-mail is sent")
     smtp_port: int = Field(default=587, ge=1, le=65_535)
     smtp_security: Literal["none", "starttls", "tls"] = "starttls"
@@ -84,7 +89,6 @@ class NotificationSettings(BaseSettings):
             lease=self.notify_lease,
             at_once=self.notify_at_once,
             order_patience=self.notify_order_patience,
-            kept_for=self.notify_kept_for,
         )
 
     def mail_rules(self) -> MailRules | None:

@@ -60,7 +60,10 @@ class RuleRow(Table, table=True):
 
 
 class NotifiedJobRow(Table, table=True):
-    """What the events have told of a job: whose it is, and what it costs from when on."""
+    """What the events have told of a job: whose it is, and what it costs from when on.
+
+    `last_heard_at`: when this service took the last event of it, from the job or its pods.
+    """
 
     __tablename__ = "notification_jobs"
     __table_args__ = (
@@ -68,6 +71,11 @@ class NotifiedJobRow(Table, table=True):
             "notification_jobs_going_on",
             "owner",
             postgresql_where=sa.text("status NOT IN ('completed', 'failed', 'cancelled')"),
+        ),
+        sa.Index(
+            "notification_jobs_over",
+            "last_heard_at",
+            postgresql_where=sa.text("status IN ('completed', 'failed', 'cancelled')"),
         ),
     )
 
@@ -82,10 +90,14 @@ class NotifiedJobRow(Table, table=True):
     spent_micro_usd: int = Field(default=0, sa_type=sa.BigInteger)
     price_micro_usd_per_hour: int = Field(default=0, sa_type=sa.BigInteger)
     billing_started_at: datetime | None = Field(default=None, sa_type=UtcColumn)
+    last_heard_at: datetime = Field(sa_type=UtcColumn)
 
 
 class DeliveryRow(Table, table=True):
-    """One message to one target. `payload` is the text that is signed and sent, byte for byte."""
+    """One message to one target. `payload` is the text that is signed and sent, byte for byte.
+
+    `held_back`, `held_until`: of the message that says that alerts are held back, how many were, and until when.
+    """
 
     __tablename__ = "notification_deliveries"
     __table_args__ = (
@@ -99,6 +111,13 @@ class DeliveryRow(Table, table=True):
             postgresql_where=sa.text("state = 'waiting'"),
         ),
         sa.Index("notification_deliveries_finished", "finished_at"),
+        sa.Index(
+            "notification_deliveries_alerts",
+            "target_id",
+            "job_id",
+            "created_at",
+            postgresql_where=sa.text("type IN ('job.alert', 'job.alerts_held_back')"),
+        ),
     )
 
     delivery_id: str = Field(primary_key=True, sa_type=sa.Text)
@@ -118,6 +137,8 @@ class DeliveryRow(Table, table=True):
     claimed_until: datetime | None = Field(default=None, sa_type=UtcColumn)
     created_at: datetime = Field(sa_type=UtcColumn)
     finished_at: datetime | None = Field(default=None, sa_type=UtcColumn)
+    held_back: int = Field(default=0, sa_column=sa.Column(sa.BigInteger, nullable=False, server_default="0"))
+    held_until: datetime | None = Field(default=None, sa_type=UtcColumn)
 
 
 class DeliveryAttemptRow(Table, table=True):

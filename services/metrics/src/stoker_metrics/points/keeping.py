@@ -47,14 +47,14 @@ class PointKeeper:
                     await self._rows.merge(
                         session, key, levels(point for point in allowed[key] if point.sequence in late)
                     )
-                moved[key] = await self._level(session, key, moved[key])
+                moved[key] = await self._level(session, key, moved[key], least=LEVEL_EVERY)
         return moved
 
     async def level_rest(self, session: AsyncSession, key: AttemptKey, kept: Kept) -> Kept:
         """Level what waits, however little it is."""
         return await self._level(session, key, kept, least=1)
 
-    async def _level(self, session: AsyncSession, key: AttemptKey, kept: Kept, *, least: int = LEVEL_EVERY) -> Kept:
+    async def _level(self, session: AsyncSession, key: AttemptKey, kept: Kept, *, least: int) -> Kept:
         newest = min(kept.points_seen, kept.points_allowed)
         if newest - kept.levelled_sequence < least:
             return kept

@@ -4,11 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from operator import attrgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 from stoker_metrics.storing.loss import LossRules, LossState, judge
 from stoker_metrics.storing.schemas import Received
-from stoker_shared.rpc.metrics import Exit, ExitFacts, Heartbeat, LossTrouble, MetricsBatch, Phase
+from stoker_shared.rpc.metrics import Exit, ExitFacts, Heartbeat, LossTrouble, MetricsBatch, Phase, Point
 
 _sequence = attrgetter("sequence")
 PHASE_ORDER: tuple[Phase, ...] = ("preparing", "training", "saving")
@@ -16,7 +16,10 @@ PHASE_ORDER: tuple[Phase, ...] = ("preparing", "training", "saving")
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What is known of an attempt: the part of its row that reports move."""
+    """What is known of an attempt: the part of its row that reports move.
+
+    `older_values`: which points told those of the latest values that the point of `point_sequence` did not tell.
+    """
 
     phase: Phase | None = None
     last_heard_at: datetime | None = None
@@ -29,6 +32,7 @@ class Progress:
     landing_seconds: float | None = None
     point_sequence: int = 0
     latest_values: dict[str, float | None] = field(default_factory=dict)
+    older_values: dict[str, int] = field(default_factory=dict)
     exit_facts: ExitFacts | None = None
     phase_since: datetime | None = None
     loss_state: LossState = field(default_factory=LossState)
@@ -50,6 +54,26 @@ class Exited:
 
 
 Fact = PhaseEntered | Exited | LossTrouble
+
+
+class _Latest(NamedTuple):
+    """The latest value of each metric. One that is told rarely, like an evaluation, stays until it is told again."""
+
+    sequence: int
+    values: dict[str, float | None]
+    older: dict[str, int]
+
+    def after(self, point: Point) -> "_Latest":
+        """With one more point, whichever way it comes."""
+        if point.sequence <= self.sequence:
+            newer = {name for name in point.values if self._told_by(name) < point.sequence}
+            late = {name: point.values[name] for name in newer}
+            return self._replace(values=self.values | late, older=self.older | dict.fromkeys(newer, point.sequence))
+        left = self.values.keys() - point.values.keys()
+        return _Latest(point.sequence, self.values | point.values, {name: self._told_by(name) for name in left})
+
+    def _told_by(self, name: str) -> int:
+        return self.older.get(name, self.sequence if name in self.values else 0)
 
 
 def advance(known: Progress, received: Received, rules: LossRules | None = None) -> tuple[Progress, list[Fact]]:
@@ -80,20 +104,18 @@ def _after_heartbeat(known: Progress, heartbeat: Heartbeat, _at: datetime) -> tu
 
 
 def _after_points(known: Progress, batch: MetricsBatch, at: datetime, rules: LossRules) -> tuple[Progress, list[Fact]]:
-    sequence, values = known.point_sequence, known.latest_values
+    latest = _Latest(known.point_sequence, known.latest_values, known.older_values)
     state, trouble = known.loss_state, known.loss_trouble
     for point in sorted(batch.points, key=_sequence):
-        # A value that is told rarely, like an evaluation, stays until it is told again.
-        if point.sequence <= sequence:
-            values = point.values | values
-            continue
-        sequence, values = point.sequence, values | point.values
-        if trouble is None:
+        is_newest = point.sequence > latest.sequence
+        latest = latest.after(point)
+        if is_newest and trouble is None:
             state, trouble = judge(state, point, rules)
     moved = replace(
         _stepped(known, max((point.step for point in batch.points), default=0), at),
-        latest_values=values,
-        point_sequence=sequence,
+        latest_values=latest.values,
+        older_values=latest.older,
+        point_sequence=latest.sequence,
         loss_state=state,
         loss_trouble=trouble,
     )

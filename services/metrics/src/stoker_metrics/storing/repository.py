@@ -15,8 +15,8 @@ from stoker_shared.rpc.metrics import Alert, ExitFacts, LossTrouble
 # In order of the key, so that two batches of replicas cannot wait for each other in a circle.
 _LOCK = text("""
 SELECT job_id, attempt, phase, last_heard_at, last_progress_at, step, heartbeat_sequence, total_steps, seconds_left,
-       tokens_per_second, landing_seconds, point_sequence, latest_values, exit_facts, phase_since, loss_state,
-       loss_trouble
+       tokens_per_second, landing_seconds, point_sequence, latest_values, older_values, exit_facts, phase_since,
+       loss_state, loss_trouble
 FROM attempt_reports
 WHERE (job_id, attempt) IN (SELECT * FROM unnest(CAST(:job_ids AS text[]), CAST(:attempts AS int[])))
 ORDER BY job_id, attempt
@@ -27,8 +27,9 @@ UPDATE attempt_reports
 SET phase = :phase, last_heard_at = :last_heard_at, last_progress_at = :last_progress_at, step = :step,
     heartbeat_sequence = :heartbeat_sequence, total_steps = :total_steps, seconds_left = :seconds_left,
     tokens_per_second = :tokens_per_second, landing_seconds = :landing_seconds, point_sequence = :point_sequence,
-    latest_values = CAST(:latest_values AS jsonb), exit_facts = CAST(:exit_facts AS jsonb),
-    phase_since = :phase_since, loss_state = CAST(:loss_state AS jsonb), loss_trouble = CAST(:loss_trouble AS jsonb)
+    latest_values = CAST(:latest_values AS jsonb), older_values = CAST(:older_values AS jsonb),
+    exit_facts = CAST(:exit_facts AS jsonb), phase_since = :phase_since, loss_state = CAST(:loss_state AS jsonb),
+    loss_trouble = CAST(:loss_trouble AS jsonb)
 WHERE job_id = :job_id AND attempt = :attempt
 """)
 _ALERTS = text("""
@@ -106,6 +107,7 @@ def _columns(key: AttemptKey, progress: Progress) -> dict[str, object]:
         "job_id": job_id,
         "attempt": attempt,
         "latest_values": json.dumps(progress.latest_values),
+        "older_values": json.dumps(progress.older_values),
         "exit_facts": None if facts is None else facts.model_dump_json(),
         "loss_state": json.dumps(asdict(progress.loss_state)),
         "loss_trouble": None if trouble is None else trouble.model_dump_json(),

@@ -78,7 +78,7 @@ WHERE target_id = :target_id AND state = 'waiting'
 """)
 _LIST = text("""
 SELECT delivery_id, position, target_id, type, event_id, job_id, state, occurred_at, created_at, next_attempt_at,
-       finished_at
+       finished_at, held_back, held_until
 FROM notification_deliveries
 WHERE owner = :owner AND (CAST(:target_id AS text) IS NULL OR target_id = :target_id)
   AND (CAST(:job_id AS text) IS NULL OR job_id = :job_id) AND (CAST(:state AS text) IS NULL OR state = :state)
@@ -96,9 +96,16 @@ SET state = 'waiting', failed_attempts = 0, next_attempt_at = :now, finished_at 
 WHERE delivery_id = :delivery_id AND owner = :owner AND (claimed_until IS NULL OR claimed_until <= :now)
 RETURNING delivery_id
 """)
+# What the clock told of a job that goes on is told once only as long as it stands here.
 _FORGET = text("""
 DELETE FROM notification_deliveries WHERE delivery_id IN (
-    SELECT delivery_id FROM notification_deliveries WHERE finished_at < :before LIMIT 1000)
+    SELECT delivery_id FROM notification_deliveries d
+    WHERE finished_at < :before
+      AND NOT EXISTS (SELECT 1 FROM notification_jobs j
+                      WHERE d.type IN ('job.budget_share', 'job.queued_long') AND j.job_id = d.job_id
+                        AND j.status NOT IN ('completed', 'failed', 'cancelled'))
+    LIMIT :limit FOR UPDATE OF d SKIP LOCKED)
+RETURNING delivery_id
 """)
 
 
@@ -183,9 +190,9 @@ class DeliveryRepository:
         query = DeliveriesQuery(owner=owner, limit=1).model_dump()
         return next(iter(await self._rows(session, {**query, "delivery_id": delivery_id})), None)
 
-    async def forget(self, session: AsyncSession, *, before: datetime) -> None:
-        """Delete some of those that were finished before that moment."""
-        await session.execute(_FORGET, {"before": before})
+    async def forget(self, session: AsyncSession, *, before: datetime, limit: int) -> int:
+        """Delete some of those that were finished before that moment. Returns how many."""
+        return len((await session.execute(_FORGET, {"before": before, "limit": limit})).all())
 
     async def _rows(self, session: AsyncSession, values: dict[str, Any]) -> list[dict[str, Any]]:
         rows = [dict(row) for row in (await session.execute(_LIST, values)).mappings()]

@@ -39,7 +39,6 @@ class SenderRules:
     at_once: int = 32
     poll: timedelta = timedelta(seconds=1)
     order_patience: timedelta = timedelta(minutes=10)
-    kept_for: timedelta = timedelta(days=30)
 
 
 class Sender:
@@ -92,11 +91,6 @@ class Sender:
     def lease(self) -> timedelta:
         """How long a claim lasts."""
         return self._rules.lease
-
-    async def forget_old(self) -> None:
-        """Delete deliveries that were finished long ago."""
-        async with self._database.transaction() as session:
-            await self._rows.forget(session, before=self._clock.now() - self._rules.kept_for)
 
     async def _round(self) -> int:
         try:

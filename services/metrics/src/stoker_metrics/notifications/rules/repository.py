@@ -28,9 +28,10 @@ ORDER BY r.target_id, r.created_at, r.rule_id
 # An event that comes late moves nothing back, but may bring what only it tells.
 _SEEN = text("""
 INSERT INTO notification_jobs AS known (job_id, owner, project, budget_micro_usd, sequence, attempt, status,
-    status_since, spent_micro_usd, price_micro_usd_per_hour, billing_started_at)
+    status_since, spent_micro_usd, price_micro_usd_per_hour, billing_started_at, last_heard_at)
 VALUES (:job_id, CAST(:owner AS text), CAST(:project AS text), CAST(:budget_micro_usd AS bigint), :sequence, :attempt,
-        :status, :at, :spent_micro_usd, :price_micro_usd_per_hour, CAST(:billing_started_at AS timestamptz))
+        :status, :at, :spent_micro_usd, :price_micro_usd_per_hour, CAST(:billing_started_at AS timestamptz),
+        :now)
 ON CONFLICT (job_id) DO UPDATE SET
     owner = coalesce(known.owner, excluded.owner),
     project = coalesce(known.project, excluded.project),
@@ -45,7 +46,19 @@ ON CONFLICT (job_id) DO UPDATE SET
                                THEN excluded.price_micro_usd_per_hour ELSE known.price_micro_usd_per_hour END,
     billing_started_at = CASE WHEN excluded.sequence > known.sequence
                               THEN excluded.billing_started_at ELSE known.billing_started_at END,
-    sequence = greatest(known.sequence, excluded.sequence)
+    sequence = greatest(known.sequence, excluded.sequence),
+    last_heard_at = greatest(known.last_heard_at, excluded.last_heard_at)
+""")
+# Locks the row, too: what becomes of a job's alerts is decided one after the other.
+_HEARD = text("""
+UPDATE notification_jobs SET last_heard_at = greatest(last_heard_at, :now) WHERE job_id = :job_id
+""")
+_FORGET = text("""
+DELETE FROM notification_jobs WHERE job_id IN (
+    SELECT job_id FROM notification_jobs
+    WHERE status IN ('completed', 'failed', 'cancelled') AND last_heard_at < :before
+    ORDER BY last_heard_at LIMIT :limit FOR UPDATE SKIP LOCKED)
+RETURNING job_id
 """)
 _BY_THE_CLOCK = """
 FROM notification_jobs j
@@ -113,6 +126,7 @@ class RuleRepository:
         session: AsyncSession,
         event: JobEvent,
         *,
+        now: datetime,
         owner: str | None = None,
         project: str | None = None,
         budget_micro_usd: int | None = None,
@@ -130,8 +144,17 @@ class RuleRepository:
             "spent_micro_usd": event.spent_micro_usd,
             "price_micro_usd_per_hour": event.price_micro_usd_per_hour,
             "billing_started_at": event.billing_started_at,
+            "now": now,
         }
         await session.execute(_SEEN, values)
+
+    async def heard(self, session: AsyncSession, job_id: str, *, now: datetime) -> None:
+        """Note that its pods told something, and lock what is known of the job."""
+        await session.execute(_HEARD, {"job_id": job_id, "now": now})
+
+    async def forget_jobs(self, session: AsyncSession, *, heard_before: datetime, limit: int) -> int:
+        """Forget some jobs that are over and were last heard of before that moment. Returns how many."""
+        return len((await session.execute(_FORGET, {"before": heard_before, "limit": limit})).all())
 
     async def job(self, session: AsyncSession, job_id: str) -> NotifiedJobRow | None:
         """What is known of a job."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from uuid import NAMESPACE_URL, UUID, uuid5
+from uuid import NAMESPACE_URL, uuid5
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -10,6 +10,7 @@ from stoker_metrics.attempts.repository import AttemptRepository
 from stoker_metrics.notifications.deliveries.repository import DeliveryRepository
 from stoker_metrics.notifications.deliveries.schemas import NewDelivery
 from stoker_metrics.notifications.errors import RuleUnknown, TargetUnknown, TooManyTargets
+from stoker_metrics.notifications.holding.service import ALERT, AlertCap
 from stoker_metrics.notifications.payloads import TYPES, JobFacts, event_payload, job_payload, spent_until
 from stoker_metrics.notifications.rules.repository import RuleRepository
 from stoker_metrics.notifications.tables import NotifiedJobRow, RuleRow
@@ -42,6 +43,7 @@ class Rules:
         clock: Clock,
         wake: Callable[[], None],
         late_after: timedelta,
+        most_alerts: int,
         api_url: str | None,
     ) -> None:
         self._database = database
@@ -53,6 +55,7 @@ class Rules:
         self._targets = TargetRepository()
         self._deliveries = DeliveryRepository()
         self._attempts = AttemptRepository()
+        self._cap = AlertCap(most=most_alerts, api_url=api_url)
 
     # Answers.
 
@@ -109,7 +112,7 @@ class Rules:
         async with self._database.transaction() as session:
             if not await first_time(session, consumer=consumer, event_id=event.event_id, now=now):
                 return 0
-            job = await self._known(session, event)
+            job = await self._known(session, event, now=now)
             notification = TYPES.get(type(event))
             if notification is None:
                 return 0
@@ -118,11 +121,7 @@ class Rules:
                     raise ServiceUnavailable("notifications", f"nothing is known of {event.job_id} yet")
                 logger.warning("event of a job of which nothing is known", job_id=event.job_id, type=notification)
                 return 0
-            facts = _job_facts(job, now=min(now, event.occurred_at))
-            body = event_payload(notification, event, facts, api_url=self._api_url)
-            stored = await self._store(
-                session, job, notification, event_id=event.event_id, at=event.occurred_at, body=body
-            )
+            stored = await self._store(session, event, job, notification, now=now)
         if stored:
             self._wake()
         return stored
@@ -137,11 +136,14 @@ class Rules:
             self._wake()
         return stored
 
-    async def _known(self, session: AsyncSession, event: JobEvent | PodEvent) -> NotifiedJobRow | None:
+    async def _known(
+        self, session: AsyncSession, event: JobEvent | PodEvent, *, now: datetime
+    ) -> NotifiedJobRow | None:
         if isinstance(event, JobQueued) and event.owner:
             await self._rows.seen(
                 session,
                 event,
+                now=now,
                 owner=event.owner,
                 project=event.project,
                 budget_micro_usd=event.budget_micro_usd,
@@ -149,35 +151,40 @@ class Rules:
         elif isinstance(event, JobEvent):
             # A job that was taken before its events told whose it is: whoever admitted an attempt of it knows.
             owner = await self._attempts.owner(session, job_id=event.job_id)
-            await self._rows.seen(session, event, owner=owner)
+            await self._rows.seen(session, event, now=now, owner=owner)
+        else:
+            await self._rows.heard(session, event.job_id, now=now)
         return await self._rows.job(session, event.job_id)
 
     async def _store(
         self,
         session: AsyncSession,
+        event: JobEvent | PodEvent,
         job: NotifiedJobRow,
         notification: str,
         *,
-        event_id: UUID,
-        at: datetime,
-        body: str,
+        now: datetime,
     ) -> int:
-        owner = str(job.owner)
-        now, stored = self._clock.now(), 0
+        owner, at, stored = str(job.owner), event.occurred_at, 0
+        facts = _job_facts(job, now=min(now, at))
+        body = event_payload(notification, event, facts, api_url=self._api_url)
         matches = await self._rows.matching(session, owner=owner, project=job.project, notification=notification)
         for match in matches:
             delivery = NewDelivery(
                 owner=owner,
                 target_id=match.target_id,
                 rule_id=match.rule_id,
-                event_id=event_id,
+                event_id=event.event_id,
                 type=notification,
                 job_id=job.job_id,
                 occurred_at=at,
                 payload=body,
                 is_late=now - at > self._late_after,
             )
-            stored += await self._deliveries.add(session, delivery, now=now) is not None
+            if notification == ALERT:
+                stored += await self._cap.add(session, delivery, facts, now=now)
+            else:
+                stored += await self._deliveries.add(session, delivery, now=now) is not None
         return stored
 
     async def _due(self, session: AsyncSession, notification: str, *, now: datetime) -> int:
