@@ -56,6 +56,7 @@ class GroupingPublisher:
             MessageInvalid: larger than the broker takes; no retry can mend it.
         """
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._forget_done()
         self._begun.append((time.monotonic(), done))
         self._waiting.append(_Waiting(subject, payload, {**(headers or {}), MESSAGE_ID_HEADER: message_id}, done))
         if len(self._senders) < GROUPS_IN_FLIGHT:
@@ -67,11 +68,14 @@ class GroupingPublisher:
     @property
     def longest_wait(self) -> timedelta:
         """How long the oldest message that is not acknowledged waits."""
-        while self._begun and self._begun[0][1].done():
-            self._begun.popleft()
+        self._forget_done()
         if not self._begun:
             return timedelta(0)
         return timedelta(seconds=time.monotonic() - self._begun[0][0])
+
+    def _forget_done(self) -> None:
+        while self._begun and self._begun[0][1].done():
+            self._begun.popleft()
 
     async def _send_waiting(self) -> None:
         while group := self._next_group():
