@@ -57,6 +57,7 @@ def job_traceparent(job_id: str) -> str:
     return _header(_job_context(job_id))
 
 
+@lru_cache(maxsize=1024)
 def silent_job_traceparent(job_id: str) -> str:
     """The same, for what comes all the time and is to send no spans of its own."""
     return f"{job_traceparent(job_id)[:-2]}00"

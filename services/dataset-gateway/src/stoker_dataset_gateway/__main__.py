@@ -24,6 +24,7 @@ def _serve(settings: Settings) -> None:
         host=settings.host,
         port=settings.port,
         trusted_proxies=settings.trusted_proxies,
+        lends_sockets=True,
     )
 
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from fastapi import FastAPI
-from starlette.middleware import Middleware
 
 from stoker_metrics.attempts import subscribers as attempt_subscribers
 from stoker_metrics.attempts.service import Attempts
@@ -81,8 +80,7 @@ def build(settings: MetricsSettings, *, clock: Clock | None = None, resolver: Re
         begins_traces=False,
     )
     application.include_router(reports)
-    # The last one is the innermost: inside tracing.
-    application.user_middleware.append(Middleware(ReportShortcut, routes=reports.routes))
+    application.middleware_stack = ReportShortcut(application.build_middleware_stack(), routes=reports.routes)
     return application
 
 

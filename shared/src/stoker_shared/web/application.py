@@ -13,8 +13,12 @@ from stoker_shared.web.health import ReadinessCheck, health_router
 from stoker_shared.web.problems import Problem, install_problem_handlers
 from stoker_shared.web.prometheus import prometheus_router
 from stoker_shared.web.tracing import TraceMiddleware
+from stoker_shared.web.whole_answers import WholeAnswerProtocol
 
 _VERSION = "0.1.0"
+
+_OBJECTS_BETWEEN_COLLECTIONS = 20_000
+"""Python's own 700 is less than one batch of reports holds: it looked for garbage many times in each."""
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None] | AsyncIterator[None]]
 
@@ -47,13 +51,17 @@ def create_application(
     return application
 
 
-def serve(application: FastAPI, *, host: str, port: int, trusted_proxies: Sequence[str] = ()) -> None:
+def serve(
+    application: FastAPI, *, host: str, port: int, trusted_proxies: Sequence[str] = (), lends_sockets: bool = False
+) -> None:
     """Run until SIGTERM or SIGINT; open requests get a few seconds to end.
 
     `trusted_proxies`: addresses or networks whose X-Forwarded-For is believed. From anybody else it means nothing.
+    `lends_sockets`: whether a response may have the client's socket, see `client_socket`.
     """
     # What is there now stays for good: no collection need look at it again.
     gc.freeze()
+    gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
     gc.enable()
     uvicorn.run(
         application,
@@ -64,7 +72,7 @@ def serve(application: FastAPI, *, host: str, port: int, trusted_proxies: Sequen
         timeout_graceful_shutdown=5,
         server_header=False,
         loop="uvloop",
-        http=LendingProtocol,
+        http=LendingProtocol if lends_sockets else WholeAnswerProtocol,
         proxy_headers=bool(trusted_proxies),
         forwarded_allow_ips=list(trusted_proxies),
     )

@@ -1,9 +1,11 @@
 """Gives each request a trace id and counts it, and turns an unforeseen exception into an answer without a traceback."""
 
+from functools import lru_cache
 from time import perf_counter
 
 import structlog
 from opentelemetry.trace import SpanKind
+from prometheus_client import Counter, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from stoker_shared.errors import StokerError
@@ -18,6 +20,7 @@ logger = get_logger(__name__)
 _UNTRACED_PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _UNKNOWN_ROUTE = "unknown"
+_TRACEPARENT = TRACEPARENT_HEADER.encode()
 _CLIENT_GONE = 499
 """As nginx has it: nobody was there to be answered."""
 
@@ -46,12 +49,13 @@ class TraceMiddleware:
                 await self._answered(scope, receive, answer)
             finally:
                 answer.count()
-                handling.update_name(f"{answer.method} {answer.route}")
-                handling.set_attributes({"http.route": answer.route, "http.response.status_code": answer.status})
+                if handling.is_recording():
+                    handling.update_name(f"{answer.method} {answer.route}")
+                    handling.set_attributes({"http.route": answer.route, "http.response.status_code": answer.status})
         return None
 
     def _enter(self, scope: Scope) -> str:
-        header = dict(scope["headers"]).get(TRACEPARENT_HEADER.encode(), b"").decode("latin-1")
+        header = dict(scope["headers"]).get(_TRACEPARENT, b"").decode("latin-1")
         if not header and (not self._begins_traces or scope["path"] in _UNTRACED_PATHS):
             return enter_background()
         return enter_trace(header)
@@ -105,7 +109,13 @@ class _Answer:
 
     def count(self) -> None:
         """Tell the figures, once the answer is over."""
-        method = self.method
-        HTTP_REQUESTS.labels(method, self.route, str(self.status)).inc()
+        requests, seconds = _figures(self.method, self.route, self.status)
+        requests.inc()
         if self.has_started:
-            HTTP_SECONDS.labels(method, self.route).observe(self._seconds)
+            seconds.observe(self._seconds)
+
+
+# Routes and states are few; looking a figure up by its labels takes a lock and costs more than counting.
+@lru_cache(maxsize=1024)
+def _figures(method: str, route: str, status: int) -> tuple[Counter, Histogram]:
+    return HTTP_REQUESTS.labels(method, route, str(status)), HTTP_SECONDS.labels(method, route)

@@ -1,5 +1,6 @@
 """Times of a machine whose clock is wrong, on ours."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -30,9 +31,9 @@ class ClockShift:
             return self.now
         return moved if EARLIEST <= moved <= self.now + LATEST_AHEAD else self.now
 
-    def is_needed(self, at: datetime) -> bool:
-        """Whether a time is another one on our clock."""
-        return bool(self.by) or not EARLIEST <= at <= self.now + LATEST_AHEAD
+    def is_needed(self, times: Sequence[datetime]) -> bool:
+        """Whether one of some times is another one on our clock."""
+        return bool(self.by) or min(times) < EARLIEST or max(times) > self.now + LATEST_AHEAD
 
 
 def clock_shift(sent_at: datetime | None, *, now: datetime) -> ClockShift:

@@ -31,15 +31,11 @@ class ReportRoute(APIRoute):
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """The endpoint takes the job and the request, and answers bytes of JSON."""
+        return self.answer
 
-        async def handle(request: Request) -> Response:
-            return await self.answer(request, job_id=request.path_params["job_id"])
-
-        return handle
-
-    async def answer(self, request: Request, *, job_id: str) -> Response:
+    async def answer(self, request: Request) -> Response:
         """Take a report."""
-        content = await self.endpoint(job_id=job_id, request=request)
+        content = await self.endpoint(job_id=request.path_params["job_id"], request=request)
         return Response(content, status_code=202, media_type="application/json")
 
 

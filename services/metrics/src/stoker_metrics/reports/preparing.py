@@ -50,7 +50,7 @@ def _from_batch(kind: Kind, batch: Batch, *, job_id: str, now: datetime, most_it
     sequences = (items[0].sequence, items[-1].sequence)
     identifier = message_id(kind, job_id=job_id, attempt=batch.attempt, sequences=sequences, content=encoded)
     shift = clock_shift(batch.sent_at, now=now)
-    if any(shift.is_needed(item.at) for item in items):
+    if shift.is_needed([item.at for item in items]):
         batch.shift(shift.moved)
         encoded = batch.encoded()
     head = f'{{"job_id":"{job_id}","attempt":{batch.attempt},"clock_shift_seconds":{shift.seconds},"{kind.items}":'
@@ -78,7 +78,7 @@ def _check_count(kind: Kind, count: int, most_items: int) -> None:
 
 def _on_our_clock(kind: Kind, report: Report, shift: ClockShift) -> Report:
     items = kind.list_of(report)
-    if not any(shift.is_needed(item.at) for item in items):
+    if not shift.is_needed([item.at for item in items]):
         return report
     moved = [item.model_copy(update={"at": shift.moved(item.at)}) for item in items]
     return report.model_copy(update={kind.items: moved}) if kind.items else moved[0]

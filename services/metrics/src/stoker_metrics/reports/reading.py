@@ -4,7 +4,7 @@ import zlib
 from typing import TypeVar
 
 from pydantic import ValidationError
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from stoker_metrics.errors import BodyTooLarge, EncodingUnsupported
 from stoker_metrics.reports.schemas import Report
@@ -63,9 +63,14 @@ def _not_gzip(fault: str) -> RequestInvalid:
 async def _read(request: Request, *, limit: int) -> bytes:
     if _announced_length(request) > limit:
         raise BodyTooLarge(limit)
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
+    body, has_more = bytearray(), True
+    # Not `request.stream()`: a generator costs more than the one part that most reports are.
+    while has_more:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        body += message.get("body", b"")
+        has_more = message.get("more_body", False)
         if len(body) > limit:
             raise BodyTooLarge(limit)
     return bytes(body)

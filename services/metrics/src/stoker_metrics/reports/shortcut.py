@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from stoker_metrics.reports.endpoints import ReportRoute
 from stoker_shared.errors import StokerError
 from stoker_shared.web.problems import error_response
+from stoker_shared.web.tracing import TraceMiddleware
 
 _PARTS = 5
 """Of a path as split at its slashes: nothing, v1, jobs, the job, the kind."""
@@ -20,6 +21,7 @@ class ReportShortcut:
 
     def __init__(self, app: ASGIApp, *, routes: list[BaseRoute]) -> None:
         self._app = app
+        self._traced = TraceMiddleware(_answer, begins_traces=False)
         self._routes = {route.path.rpartition("/")[2]: route for route in routes if isinstance(route, ReportRoute)}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -29,8 +31,14 @@ class ReportShortcut:
         if route is None or not parts[3]:
             return await self._app(scope, receive, send)
         scope["route"] = route
-        try:
-            response = await route.answer(Request(scope, receive), job_id=parts[3])
-        except StokerError as error:
-            response = error_response(error)
-        return await response(scope, receive, send)
+        scope["path_params"] = {"job_id": parts[3]}
+        return await self._traced(scope, receive, send)
+
+
+async def _answer(scope: Scope, receive: Receive, send: Send) -> None:
+    route: ReportRoute = scope["route"]
+    try:
+        response = await route.answer(Request(scope, receive))
+    except StokerError as error:
+        response = error_response(error)
+    await response(scope, receive, send)
