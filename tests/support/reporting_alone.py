@@ -2,6 +2,7 @@
 
 python -m tests.support.reporting_alone hour URL FOLDER     half an hour of reports, then it kills itself
 python -m tests.support.reporting_alone full URL FOLDER     reports while files cannot grow, then while they can
+python -m tests.support.reporting_alone filled URL FOLDER   ends while files cannot grow
 """
 
 import os
@@ -67,11 +68,14 @@ def report_seconds(reporter: Reporter, clock: HandClock, *, first: int) -> None:
 
 
 def main(what: str, url: str, folder: Path, token: str) -> None:
-    """One of the two."""
+    """One of the three."""
     clock, delivery = HandClock(), CountingDelivery(token=token)
     reporter = make_reporter(url, folder, delivery=delivery, clock=clock)
     if what == "full":
         _report_on_a_full_disk(reporter, clock, folder)
+        return
+    if what == "filled":
+        _end_on_a_full_disk(reporter, clock)
         return
     tracemalloc.start()
     report_seconds(reporter, clock, first=1)
@@ -92,6 +96,16 @@ def _report_on_a_full_disk(reporter: Reporter, clock: HandClock, folder: Path) -
     resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     _report_some(reporter, clock, first=41)
     assert reporter.finish(EXIT, limit=timedelta(seconds=60))
+
+
+def _end_on_a_full_disk(reporter: Reporter, clock: HandClock) -> None:
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    _report_some(reporter, clock, first=1)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+    clock.now += 60
+    _report_some(reporter, clock, first=11)
+    reporter.alert("error", "disk_full", "a checkpoint was not written")
+    reporter.finish(EXIT | {"exit_code": 1, "reason": "disk_full"}, limit=timedelta(milliseconds=50))
 
 
 def _report_some(reporter: Reporter, clock: HandClock, *, first: int) -> None:

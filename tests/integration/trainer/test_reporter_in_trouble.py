@@ -69,6 +69,23 @@ def test_on_a_full_disk_all_waits_in_memory_and_comes_once(receiver: PodReceiver
     assert "the report spool can be written again" in reports.stdout
 
 
+def test_on_a_full_disk_a_pod_is_still_heard_and_tells_how_it_ends(receiver: PodReceiver, tmp_path: Path) -> None:
+    ended = alone("filled", receiver, tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    assert [step for _, step in told(receiver)[0]] == list(range(1, 11)), "points wait for room"
+    assert [beat["step"] for beat in receiver.records("heartbeat")] == [0, 0]
+    assert [alert["code"] for alert in receiver.records("alerts")] == ["disk_full"]
+    assert [report["reason"] for report in receiver.taken["exit"]] == ["disk_full"]
+
+    reporter = make_reporter(receiver.url, tmp_path, delivery=Delivery(token=TOKEN), clock=HandClock())
+    reporter.alert("warning", "began_again", "with room on the disk")
+    assert reporter.finish(EXIT, limit=timedelta(seconds=20))
+    for kind in ("heartbeat", "alerts", "exit"):
+        numbers = [one["sequence"] for one in receiver.records(kind)]
+        assert numbers == sorted(set(numbers)), "no number for two"
+    assert len(receiver.records("alerts")) == len(receiver.records("exit")) == 2
+
+
 def test_a_fault_in_one_channel_is_told_once_and_the_others_go_on(receiver: PodReceiver, tmp_path: Path) -> None:
     clock = HandClock()
     said: list[str] = []

@@ -1,5 +1,6 @@
 """The spool: in order, once, across restarts and damage."""
 
+import contextlib
 import errno
 import os
 from pathlib import Path
@@ -68,6 +69,57 @@ def test_a_full_disk_appends_nothing_and_harms_nothing(tmp_path: Path, monkeypat
     spool.append([{"n": 3}])
     again = Spool(tmp_path)
     assert [(one.sequence, one.values["n"]) for one in again.peek(limit=9, max_bytes=999)] == [(1, 1), (2, 3)]
+
+
+def _full(*_: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_with_spare_numbers_a_full_disk_stops_nothing_until_they_are_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool = Spool(tmp_path, spare=4)
+    spool.append([{"n": 1}])
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", _full)
+        for number in (2, 3, 4):
+            spool.append([{"n": number}])
+        with pytest.raises(OSError, match="No space"):
+            spool.append([{"n": 5}])
+        assert numbers(spool) == [1, 2, 3, 4]
+    spool.append([{"n": 5}])
+    assert numbers(spool) == [1, 2, 3, 4, 5]
+    again = Spool(tmp_path, spare=4)
+    again.append([{"n": "new"}])
+    kept: list[Any] = [(one.sequence, one.values["n"]) for one in again.peek(limit=9, max_bytes=999)]
+    assert kept[:2] == [(1, 1), (5, 5)], "what was in memory alone is lost"
+    assert kept[2][0] > 5
+
+
+@settings(max_examples=60, deadline=None)
+@given(steps=st.lists(st.sampled_from(["append", "append_two", "full", "room", "taken", "restart"]), max_size=40))
+def test_with_spare_numbers_none_is_ever_used_twice(tmp_path_factory: pytest.TempPathFactory, steps: list[str]) -> None:
+    folder = tmp_path_factory.mktemp("spool")
+    spool, sent = Spool(folder, segment_bytes=100, spare=6), dict[int, int]()
+    made = 0
+    with pytest.MonkeyPatch.context() as patch:
+        for step in steps:
+            match step:
+                case "full":
+                    patch.setattr(os, "fsync", _full)
+                case "room":
+                    patch.undo()
+                case "taken":
+                    spool.acknowledge(spool.last_sequence)
+                case "restart":
+                    spool = Spool(folder, segment_bytes=100, spare=6)
+                case _:
+                    batch = [{"n": made + 1}, {"n": made + 2}][: 2 if step == "append_two" else 1]
+                    made += len(batch)
+                    with contextlib.suppress(OSError):
+                        spool.append(batch)
+            for record in spool.peek(limit=100, max_bytes=1 << 20):
+                assert sent.setdefault(record.sequence, record.values["n"]) == record.values["n"]
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -24,7 +24,7 @@ class Backlog:
         self._queue: queue.SimpleQueue[tuple[Channel, dict[str, Any]]] = queue.SimpleQueue()
         self._unstored: deque[tuple[Channel, dict[str, Any]]] = deque(maxlen=MAX_WAITING_IN_MEMORY)
         self._is_full = False
-        self._spools = {channel: Spool(folder / channel.name) for channel in CHANNELS}
+        self._spools = {channel: Spool(folder / channel.name, spare=channel.spare) for channel in CHANNELS}
 
     @property
     def is_empty(self) -> bool:
@@ -45,7 +45,7 @@ class Backlog:
             self._unstored.append(self._queue.get())
         faults = [str(error) for channel in CHANNELS if (error := self._stored(channel))]
         if faults and not self._is_full:
-            self._console.say(f"the report spool cannot be written, reports wait in memory: {faults[0]}")
+            self._console.say(f"the report spool cannot be written, points and lines wait in memory: {faults[0]}")
         if self._is_full and not faults:
             self._console.say("the report spool can be written again")
         self._is_full = bool(faults)

@@ -7,18 +7,23 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Channel:
-    """A kind of report: the last part of its address, and the JSON list that carries records (None: one alone)."""
+    """A kind of report: the last part of its address, and the JSON list that carries records (None: one alone).
+
+    `spare`: how many may be sent from memory alone while the disk is full. Without heartbeats a pod is taken for lost,
+    and a full disk is often what the exit report tells of. Points and lines wait for room: their numbers have no gaps.
+    """
 
     name: str
     list_name: str | None
     limit: int
+    spare: int = 0
 
 
 METRICS = Channel("metrics", "points", 500)
 LOGS = Channel("logs", "lines", 500)
-ALERTS = Channel("alerts", None, 1)
-HEARTBEATS = Channel("heartbeat", None, 1)
-EXIT = Channel("exit", None, 1)
+ALERTS = Channel("alerts", None, 1, spare=1_000)
+HEARTBEATS = Channel("heartbeat", None, 1, spare=1_000)
+EXIT = Channel("exit", None, 1, spare=10)
 CHANNELS = (HEARTBEATS, METRICS, ALERTS, LOGS, EXIT)
 """In order of sending. Exit comes last: it says that nothing follows."""
 

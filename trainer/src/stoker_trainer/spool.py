@@ -3,6 +3,9 @@
 A folder of segment files, one record a line (`<crc32> <json>`), plus the acknowledged position. Records are
 numbered from 1. A line that cannot be read back (torn by a crash, damaged by the disk) is skipped and its number
 is not used again, so a number never stands for two different records.
+
+With `spare` numbers a full disk stops nothing: records get numbers that were set aside on disk while it had room, and
+wait in memory alone. A new process begins behind those numbers, whether they were used or not.
 """
 
 import contextlib
@@ -16,6 +19,7 @@ from typing import Any, NamedTuple
 from stoker_trainer.files import read_json, sync_folder, write_json
 
 ACKNOWLEDGED = "acknowledged.json"
+SET_ASIDE = "set_aside.json"
 SEGMENT_BYTES = 1 << 20
 
 
@@ -35,21 +39,24 @@ class _Segment(NamedTuple):
 class Spool:
     """One such queue. Not for use by two threads or processes at once."""
 
-    def __init__(self, folder: Path, *, segment_bytes: int = SEGMENT_BYTES) -> None:
+    def __init__(self, folder: Path, *, segment_bytes: int = SEGMENT_BYTES, spare: int = 0) -> None:
         self._folder = folder
         self._segment_bytes = segment_bytes
+        self._spare = spare
+        self._set_aside = 0
         self._waiting: deque[Record] = deque()
         self._closed_segments: list[_Segment] = []
         self._active: Path | None = None
         self._active_size = 0
         folder.mkdir(parents=True, exist_ok=True)
-        self._acknowledged = _acknowledged_position(folder)
+        self._acknowledged = _number_in(folder / ACKNOWLEDGED)
         self._last_sequence = self._acknowledged
         damaged = 0
         for path in sorted(folder.glob("*.segment")):
             damaged = self._recover(path, damaged)
         # Damaged lines at the end may have been sent before they were damaged: their numbers stay unused.
-        self._last_sequence += damaged
+        self._last_sequence = max(self._last_sequence + damaged, _number_in(folder / SET_ASIDE))
+        self._set_numbers_aside()
 
     @property
     def last_sequence(self) -> int:
@@ -62,14 +69,19 @@ class Spool:
     def append(self, batch: list[dict[str, Any]]) -> None:
         """Number the records, write them and wait for the disk: one write and one fsync for all.
 
-        Raises OSError (disk full) with nothing appended.
+        Raises OSError (disk full, and no spare number is left) with nothing appended.
         """
         if not batch:
             return
         records = [_record(self._last_sequence + number, values) for number, values in enumerate(batch, start=1)]
-        self._write(b"".join(_line(record) for record in records), first_sequence=records[0].sequence)
+        try:
+            self._write(b"".join(_line(record) for record in records), first_sequence=records[0].sequence)
+        except OSError:
+            if records[-1].sequence > self._set_aside:
+                raise
         self._waiting.extend(records)
         self._last_sequence = records[-1].sequence
+        self._set_numbers_aside()
 
     def peek(self, *, limit: int, max_bytes: int) -> list[Record]:
         """The oldest records not yet acknowledged; at least one if there is any, whatever its size."""
@@ -97,6 +109,15 @@ class Spool:
         # Even without the position: this is what makes room on a full disk.
         with contextlib.suppress(OSError):
             self._drop_segments()
+
+    def _set_numbers_aside(self) -> None:
+        wanted = self._last_sequence + self._spare
+        if not self._spare or wanted - self._set_aside <= self._spare // 2:
+            return
+        # Without room the old ones have to do.
+        with contextlib.suppress(OSError):
+            write_json(self._folder / SET_ASIDE, {"sequence": wanted})
+            self._set_aside = wanted
 
     def _recover(self, path: Path, damaged: int) -> int:
         """Read a segment; takes and returns how many damaged lines there were since the last good one."""
@@ -160,8 +181,8 @@ def _parse(line: bytes) -> Record | None:
         return None
 
 
-def _acknowledged_position(folder: Path) -> int:
-    saved = read_json(folder / ACKNOWLEDGED)
+def _number_in(path: Path) -> int:
+    saved = read_json(path)
     sequence = saved.get("sequence") if isinstance(saved, dict) else None
     return sequence if isinstance(sequence, int) else 0
 

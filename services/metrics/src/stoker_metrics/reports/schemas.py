@@ -101,7 +101,7 @@ class LogsReport(Report):
 
 
 class HeartbeatReport(Report):
-    """`POST /heartbeat`. Sequences count over all heartbeats of the attempt."""
+    """`POST /heartbeat`. Sequences rise over all heartbeats of the attempt."""
 
     sequence: Sequence
     at: AwareDatetime
