@@ -5,7 +5,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-import asyncpg
 from nats.aio.client import Client
 from pydantic import SecretStr
 
@@ -24,18 +23,18 @@ from stoker_shared.object_store.address import StoreAddress
 from stoker_shared.rpc.metrics import Line, LogBatch, MetricsBatch, Point
 from tests.support.metrics import JOB, OWNER
 from tests.support.servers import TestBucket, TestDatabase
+from tests.support.tables import Tables
 
 AT = datetime(2026, 11, 22, 10, tzinfo=UTC)
 _ADMIT = "INSERT INTO attempt_reports (job_id, attempt, owner, admitted_at) VALUES ($1, $2, $3, $4)"
 
 
 @dataclass
-class StoringWorld:
+class StoringWorld(Tables):
     """A store, and a look at its tables."""
 
     database: Database
     clock: ManualClock
-    url: str
     store: Store
     attempts: Attempts
 
@@ -55,18 +54,6 @@ class StoringWorld:
         """Store lines."""
         await self.keep(LogBatch(job_id=job_id, attempt=attempt, lines=list(lines)))
 
-    async def rows(self, query: str, *values: object) -> list[asyncpg.Record]:
-        """Look into the tables."""
-        connection = await asyncpg.connect(self.url)
-        try:
-            return list(await connection.fetch(query, *values))
-        finally:
-            await connection.close()
-
-    async def execute(self, query: str, *values: object) -> None:
-        """Change the tables by hand."""
-        await self.rows(query, *values)
-
 
 @asynccontextmanager
 async def storing_world(database: TestDatabase, *, caps: Caps | None = None) -> AsyncIterator[StoringWorld]:
@@ -78,9 +65,9 @@ async def storing_world(database: TestDatabase, *, caps: Caps | None = None) -> 
     hearing = Hearing(clock=clock, silent_after=timedelta(seconds=15), grace=timedelta(seconds=45))
     try:
         yield StoringWorld(
+            database.url("metrics", driver="postgresql"),
             connected,
             clock,
-            database.url("metrics", driver="postgresql"),
             Store(connected, clock=clock, caps=caps),
             Attempts(connected, standings=standings, hearing=hearing, clock=clock),
         )

@@ -17,6 +17,7 @@ from stoker_shared.events import AlertRaised, JobEvent, PodEvent
 from stoker_shared.rpc.notifications import AddRule
 from tests.support.notifications import JOB, OWNER
 from tests.support.servers import TestDatabase
+from tests.support.tables import Tables
 
 AT = datetime(2026, 11, 22, 10, tzinfo=UTC)
 _TARGET = """
@@ -27,13 +28,12 @@ VALUES ($1, $2, $1, 'email', 'box', 'key', 'example.com', '', 'active', '', 0, $
 
 
 @dataclass
-class TellingWorld:
+class TellingWorld(Tables):
     """Rules, and a look at their tables."""
 
     rules: Rules
     database: Database
     clock: ManualClock
-    url: str
 
     async def target(self, number: int, *events: str) -> str:
         """A target that is told of these events."""
@@ -71,14 +71,6 @@ class TellingWorld:
         rows = await self.rows("SELECT * FROM notification_deliveries ORDER BY position")
         return [row for row in rows if all(row[name] == value for name, value in wanted.items())]
 
-    async def rows(self, query: str, *values: object) -> list[asyncpg.Record]:
-        """Look into the tables, or change them by hand."""
-        connection = await asyncpg.connect(self.url)
-        try:
-            return list(await connection.fetch(query, *values))
-        finally:
-            await connection.close()
-
 
 @asynccontextmanager
 async def telling_world(database: TestDatabase, *, most_alerts: int = 20) -> AsyncIterator[TellingWorld]:
@@ -94,6 +86,6 @@ async def telling_world(database: TestDatabase, *, most_alerts: int = 20) -> Asy
         api_url="https://stoker.example/",
     )
     try:
-        yield TellingWorld(rules, connected, clock, database.url("metrics", driver="postgresql"))
+        yield TellingWorld(database.url("metrics", driver="postgresql"), rules, connected, clock)
     finally:
         await connected.close()

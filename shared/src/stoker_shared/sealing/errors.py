@@ -30,7 +30,10 @@ class SealingKeyInvalid(UserError):
     title = "Not a key for sealing"
 
     def __init__(self) -> None:
-        super().__init__(f"A key is {KEY_BYTES} bytes in base64.", next_step="Make one: stoker_deployer add-vault-key.")
+        super().__init__(
+            f"A key is {KEY_BYTES} bytes in base64.",
+            next_step="Make one: stoker_deployer add-vault-key, or stoker_metrics add-sealing-key for targets.",
+        )
 
 
 class SealingKeyUnknown(Conflict):
