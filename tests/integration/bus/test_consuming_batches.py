@@ -90,6 +90,20 @@ async def test_what_comes_while_a_batch_is_handled_makes_the_next(clean_bus: Run
     assert handler.batches == [[0], list(range(1, 30))]
 
 
+async def test_the_end_of_one_request_is_no_refusal_of_the_next(
+    clean_bus: RunningNats, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The broker tells that a request has brought all, often when the next one is on its way already.
+    refusals: list[str] = []
+    monkeypatch.setattr(pulling.logger, "info", lambda event, **_: refusals.append(event))
+    handler = Recorder()
+    await tell(clean_bus, *range(200))
+    async with started(consuming(clean_bus, handler, limit=5)):
+        await until(lambda: is_empty(clean_bus))
+    assert len(handler.batches) >= 40
+    assert refusals == []
+
+
 async def test_a_quiet_hour_costs_no_message(clean_bus: RunningNats, monkeypatch: pytest.MonkeyPatch) -> None:
     # Requests that expire with nothing, again and again.
     monkeypatch.setattr(pulling, "EXPIRES", timedelta(seconds=0.2))

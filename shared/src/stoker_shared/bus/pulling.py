@@ -41,6 +41,7 @@ class Pull:
         self._bytes = 0
         # What the request that is open asked for, and what it may still bring; 0: none is open.
         self._asked = self._expected = 0
+        self._requests = 0
         self._not_before = 0.0
         self._wake = asyncio.Event()
         self._client: Client | None = None
@@ -51,7 +52,7 @@ class Pull:
         """Subscribe to what is to come; the client subscribes again by itself after a reconnect."""
         self._client = client
         self._inbox = f"{inbox_prefix}.{uuid4().hex}"
-        self._subscription = await client.subscribe(self._inbox, cb=self._receive)
+        self._subscription = await client.subscribe(f"{self._inbox}.*", cb=self._receive)
         await self._ask()
 
     async def batch(self) -> list[Msg]:
@@ -95,17 +96,24 @@ class Pull:
         self._bytes = sum(len(message.data) for message in self._arrived)
         return taken
 
+    @property
+    def _answers(self) -> str:
+        # Of each request alone: the broker may tell that one is over when the next is on its way already.
+        return f"{self._inbox}.{self._requests}"
+
     async def _receive(self, message: Msg) -> None:
         if message.reply:
             self._arrived.append(message)
             self._bytes += len(message.data)
             self._expected = max(0, self._expected - 1)
-        elif (message.headers or {}).get(Header.STATUS) != StatusCode.CONTROL_MESSAGE:
-            self._request_ended(message.headers or {})
+        elif message.subject == self._answers:
+            self._told(message.headers or {})
         self._wake.set()
         await self._ask()
 
-    def _request_ended(self, told: dict[str, str]) -> None:
+    def _told(self, told: dict[str, str]) -> None:
+        if told.get(Header.STATUS) == StatusCode.CONTROL_MESSAGE:  # a heartbeat
+            return
         # It expired, or has brought as many bytes as it may. If it brought nothing, the broker may refuse each: no
         # such consumer, not yet up after its own start.
         if self._expected == self._asked and told.get(Header.STATUS) != StatusCode.REQUEST_TIMEOUT:
@@ -120,6 +128,7 @@ class Pull:
         if room <= 0 or self._bytes > MOST_BYTES_WAITING // 2 or asyncio.get_running_loop().time() < self._not_before:
             return
         self._asked = self._expected = room
+        self._requests += 1
         wanted = {
             "batch": room,
             "max_bytes": MOST_BYTES_WAITING - self._bytes,
@@ -127,7 +136,7 @@ class Pull:
             "idle_heartbeat": _nanoseconds(HEARTBEAT),
         }
         try:
-            await client.publish(self._subject, json.dumps(wanted).encode(), self._inbox)
+            await client.publish(self._subject, json.dumps(wanted).encode(), self._answers)
         except NatsError as error:
             logger.warning("messages cannot be asked for", subject=self._subject, reason=type(error).__name__)
             self._expected = 0
