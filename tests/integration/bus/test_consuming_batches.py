@@ -90,6 +90,24 @@ async def test_what_comes_while_a_batch_is_handled_makes_the_next(clean_bus: Run
     assert handler.batches == [[0], list(range(1, 30))]
 
 
+async def test_after_a_batch_that_took_long_the_next_one_gathers(clean_bus: RunningNats) -> None:
+    handler = Recorder()
+    handler.may_go_on.clear()
+    async with started(consuming(clean_bus, handler, limit=5)), started(bus_of(clean_bus, "api")) as api:
+
+        async def tell_one(number: int) -> None:
+            await api.publisher.publish(LAUNCH, json.dumps({"number": number}).encode(), message_id=f"m-{number}")
+
+        await tell_one(0)
+        await until_true(lambda: handler.batches == [[0]])
+        await asyncio.sleep(0.5)  # allowed: this is how long the batch takes
+        handler.may_go_on.set()
+        for number in range(1, 6):
+            await tell_one(number)
+        await until(lambda: is_empty(clean_bus))
+    assert handler.batches == [[0], [1, 2, 3, 4, 5]]
+
+
 async def test_the_end_of_one_request_is_no_refusal_of_the_next(
     clean_bus: RunningNats, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -25,6 +25,8 @@ from stoker_shared.trace import enter_background
 logger = get_logger(__name__)
 
 
+_LONGEST_GATHERING = 0.25
+
 HandleBatch = Callable[[Sequence[Delivery]], Awaitable[None]]
 
 
@@ -62,13 +64,18 @@ class BatchConsumer:
             await raw.nak()
 
     async def _run(self, publisher: JetStreamPublisher) -> None:
-        while batch := await self._pull.batch():
+        not_before, now = 0.0, asyncio.get_running_loop().time
+        while batch := await self._pull.batch(not_before=not_before):
+            began = now()
             with structlog.contextvars.bound_contextvars(trace_id=enter_background()):
                 try:
                     await self._handle_all(await self._decoded(batch, publisher), publisher)
                 except NatsError as error:
                     # What was handled comes again, and changes nothing then.
                     logger.warning("the end of a batch cannot be told", reason=type(error).__name__)
+            # A commit costs much, one more message in it little. While messages keep coming, as long as the last
+            # batch took is left for gathering the next one.
+            not_before = now() + min(now() - began, _LONGEST_GATHERING)
 
     async def _decoded(self, batch: Sequence[Msg], publisher: JetStreamPublisher) -> list[tuple[Msg, Delivery]]:
         now = datetime.now(UTC)  # allowed: time-not-passed-in, a figure of this very machine

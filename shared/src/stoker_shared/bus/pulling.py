@@ -5,6 +5,7 @@ Protocol: docs.nats.io, JetStream wire API, `$JS.API.CONSUMER.MSG.NEXT`.
 """
 
 import asyncio
+import contextlib
 import json
 from collections import deque
 from datetime import timedelta
@@ -55,8 +56,11 @@ class Pull:
         self._subscription = await client.subscribe(f"{self._inbox}.*", cb=self._receive)
         await self._ask()
 
-    async def batch(self) -> list[Msg]:
-        """The oldest messages that are here, at most `limit`; waits until there is one. Empty after the stop."""
+    async def batch(self, *, not_before: float = 0.0) -> list[Msg]:
+        """The oldest messages that are here, at most `limit`; waits until there is one. Empty after the stop.
+
+        `not_before`: a moment of the loop's clock until which it waits for more, unless there are `limit`.
+        """
         while not self._arrived and self._subscription is not None:
             self._wake.clear()
             await self._ask()
@@ -66,9 +70,18 @@ class Pull:
             except TimeoutError:
                 # A request that is open has a heartbeat. Without one nobody knows of it any more.
                 self._expected = 0
+        if not_before > asyncio.get_running_loop().time():
+            await self._gather(not_before)
         taken = self._take()
         await self._ask()
         return taken
+
+    async def _gather(self, end: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout_at(end):
+                while len(self._arrived) < self._limit and self._subscription is not None:
+                    self._wake.clear()
+                    await self._wake.wait()
 
     def ask_again(self) -> None:
         """The connection was lost, and with it the request."""

@@ -1,10 +1,10 @@
 """How a report moves what is known of an attempt. Pure rules: what is late or doubled never moves it back."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from operator import attrgetter
-from typing import Any, NamedTuple
+from typing import Any
 
 from stoker_metrics.storing.loss import LossRules, LossState, judge
 from stoker_metrics.storing.schemas import Received
@@ -56,26 +56,6 @@ class Exited:
 Fact = PhaseEntered | Exited | LossTrouble
 
 
-class _Latest(NamedTuple):
-    """The latest value of each metric. One that is told rarely, like an evaluation, stays until it is told again."""
-
-    sequence: int
-    values: dict[str, float | None]
-    older: dict[str, int]
-
-    def after(self, point: Point) -> "_Latest":
-        """With one more point, whichever way it comes."""
-        if point.sequence <= self.sequence:
-            newer = {name for name in point.values if self._told_by(name) < point.sequence}
-            late = {name: point.values[name] for name in newer}
-            return self._replace(values=self.values | late, older=self.older | dict.fromkeys(newer, point.sequence))
-        left = self.values.keys() - point.values.keys()
-        return _Latest(point.sequence, self.values | point.values, {name: self._told_by(name) for name in left})
-
-    def _told_by(self, name: str) -> int:
-        return self.older.get(name, self.sequence if name in self.values else 0)
-
-
 def advance(known: Progress, received: Received, rules: LossRules | None = None) -> tuple[Progress, list[Fact]]:
     """What is known after a report, and what is worth telling."""
     heard = replace(known, last_heard_at=_later(known.last_heard_at, received.received_at))
@@ -104,22 +84,35 @@ def _after_heartbeat(known: Progress, heartbeat: Heartbeat, _at: datetime) -> tu
 
 
 def _after_points(known: Progress, batch: MetricsBatch, at: datetime, rules: LossRules) -> tuple[Progress, list[Fact]]:
-    latest = _Latest(known.point_sequence, known.latest_values, known.older_values)
-    state, trouble = known.loss_state, known.loss_trouble
-    for point in sorted(batch.points, key=_sequence):
-        is_newest = point.sequence > latest.sequence
-        latest = latest.after(point)
-        if is_newest and trouble is None:
+    points = sorted(batch.points, key=_sequence)
+    state, trouble, newest = known.loss_state, known.loss_trouble, known.point_sequence
+    for point in points:
+        if point.sequence > newest and trouble is None:
             state, trouble = judge(state, point, rules)
+        newest = max(newest, point.sequence)
+    values, older = _latest_values(known, points, newest)
     moved = replace(
-        _stepped(known, max((point.step for point in batch.points), default=0), at),
-        latest_values=latest.values,
-        older_values=latest.older,
-        point_sequence=latest.sequence,
+        _stepped(known, max((point.step for point in points), default=0), at),
+        latest_values=values,
+        older_values=older,
+        point_sequence=newest,
         loss_state=state,
         loss_trouble=trouble,
     )
     return moved, [trouble] if trouble and not known.loss_trouble else []
+
+
+def _latest_values(
+    known: Progress, points: Sequence[Point], newest: int
+) -> tuple[dict[str, float | None], dict[str, int]]:
+    """Latest and older values. What is told rarely, like an evaluation, stays until it is told again."""
+    values = dict(known.latest_values)
+    told_by = dict.fromkeys(values, known.point_sequence) | known.older_values
+    for point in points:
+        for name, value in point.values.items():
+            if told_by.get(name, 0) < point.sequence:
+                values[name], told_by[name] = value, point.sequence
+    return values, {name: sequence for name, sequence in told_by.items() if sequence != newest}
 
 
 def _after_exit(known: Progress, message: Exit, _at: datetime) -> tuple[Progress, list[Fact]]:

@@ -1,6 +1,7 @@
 """Storing a batch of messages in one transaction, with the events that it gives rise to."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
@@ -97,7 +98,7 @@ class Store:
     ) -> tuple[Mapping[AttemptKey, Progress], int]:
         moved = dict(known)
         facts: list[tuple[AttemptKey, Fact]] = []
-        for received in sorted(batch, key=_order):
+        for received in sorted(_joined(batch), key=_order):
             moved[received.key], new = advance(moved[received.key], received, self._loss_rules)
             facts += [(received.key, fact) for fact in new]
         await self._rows.move(session, {key: progress for key, progress in moved.items() if progress != known[key]})
@@ -125,9 +126,26 @@ class Store:
         }
 
 
+def _joined(batch: Sequence[Received]) -> list[Received]:
+    """The same with one message for all points of an attempt: what is known of it is reckoned anew for each message."""
+    points: dict[AttemptKey, list[Point]] = {}
+    heard: dict[AttemptKey, datetime] = {}
+    others = []
+    for received in batch:
+        if isinstance(received.message, MetricsBatch):
+            key = received.key
+            points.setdefault(key, []).extend(received.message.points)
+            heard[key] = max(heard.get(key, received.received_at), received.received_at)
+        else:
+            others.append(received)
+    # Constructed, not checked again.
+    return others + [
+        Received(MetricsBatch.model_construct(job_id=key[0], attempt=key[1], points=found), heard[key])
+        for key, found in points.items()
+    ]
+
+
 def _order(received: Received) -> tuple[bool, int]:
-    """Heartbeats and points in their order, the exit last; the other kinds do not depend on order."""
+    """Heartbeats in their order, the exit last; the other kinds do not depend on order."""
     message = received.message
-    if isinstance(message, MetricsBatch):
-        return False, min((point.sequence for point in message.points), default=0)
     return isinstance(message, Exit), message.sequence if isinstance(message, Heartbeat) else 0
