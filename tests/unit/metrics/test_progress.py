@@ -132,6 +132,15 @@ def test_a_value_that_is_told_rarely_stays() -> None:
     assert known.latest_values == {"loss": None, "eval_loss": 0.9}
 
 
+def test_a_point_that_is_in_a_batch_twice_is_judged_once() -> None:
+    once, _ = play(batch(1, 2, 3))
+    twice, _ = play(batch(1, 1, 2, 2, 3, 3))
+    assert twice == once
+    known, told = play(batch(1, 1, loss=None))
+    assert known.loss_state.non_finite == 1
+    assert not told, "one NaN is no trouble"
+
+
 def test_progress_is_when_the_step_rose_and_not_when_something_was_heard() -> None:
     known, _ = play(beat(1, step=3), beat(2, step=3), LogBatch(job_id=JOB, attempt=1, lines=[]))
     assert known.last_progress_at == at(1)
