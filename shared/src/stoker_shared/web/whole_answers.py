@@ -53,6 +53,9 @@ class HeadHolding:
         return self._transport.is_closing()
 
     def _flush(self) -> None:
-        if not self._is_out and self._head is not None:
-            self._is_out = True
+        if self._is_out or self._head is None:
+            return
+        self._is_out = True
+        # The client may have hung up since.
+        if not self._transport.is_closing():
             self._transport.write(self._head)
