@@ -10,7 +10,8 @@ class Channel:
     """A kind of report: the last part of its address, and the JSON list that carries records (None: one alone).
 
     `spare`: how many may be sent from memory alone while the disk is full. Without heartbeats a pod is taken for lost,
-    and a full disk is often what the exit report tells of. Points and lines wait for room: a restart leaves no gap in their numbers.
+    and a full disk is often what the exit report tells of. Points and lines wait for room, since a restart must leave
+    no gap in their numbers.
     """
 
     name: str
