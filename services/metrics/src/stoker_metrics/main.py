@@ -31,6 +31,7 @@ from stoker_metrics.reports.service import Intake, IntakeLimits
 from stoker_metrics.reports.shortcut import ReportShortcut
 from stoker_metrics.retention.service import Retention
 from stoker_metrics.settings import MetricsSettings
+from stoker_metrics.storing.backlog import BacklogWatch
 from stoker_metrics.storing.service import Store
 from stoker_metrics.storing.subscribers import Storing
 from stoker_metrics.sweeping import Sweeper
@@ -61,12 +62,15 @@ def build(settings: MetricsSettings, *, clock: Clock | None = None, resolver: Re
     """The application; it connects when it starts."""
     ground = _ground(settings, clock or SystemClock())
     _answer(ground)
-    _store(ground)
+    if settings.stores_reports:
+        _store(ground)
+    _diagnose(ground)
     notifications = Notifications(ground.database, settings, clock=ground.clock, resolver=resolver)
     notifications.register(ground.bus)
     works = {
         "outbox relay": ground.relay.run,
         "standings": ground.standings.keep,
+        "backlog": BacklogWatch(ground.bus.publisher, hearing=ground.hearing, every=settings.silent_after / 3).run,
         "sweeper": _sweeper(ground).run,
         "notifications": notifications.run,
     }
@@ -107,18 +111,21 @@ def _answer(ground: _Ground) -> None:
 
 
 def _store(ground: _Ground) -> None:
-    settings, wake = ground.settings, ground.relay.wake
+    settings = ground.settings
     store = Store(ground.database, clock=ground.clock, rules=settings.loss_rules(), caps=settings.caps())
     Storing(
         store,
         hearing=ground.hearing,
-        wake=wake,
+        wake=ground.relay.wake,
         batch=settings.storing_batch,
         patience=settings.storing_patience,
     ).register(ground.bus)
+
+
+def _diagnose(ground: _Ground) -> None:
     pages = LinePages(ground.database, ground.objects)
     diagnoser = Diagnoser(ground.database, pages=pages, attempts=ground.attempts, clock=ground.clock)
-    Ends(ground.bus, diagnoser, wake=wake, patience=settings.evidence_patience).register()
+    Ends(ground.bus, diagnoser, wake=ground.relay.wake, patience=ground.settings.evidence_patience).register()
 
 
 def _sweeper(ground: _Ground) -> Sweeper:

@@ -46,6 +46,9 @@ class MetricsSettings(NotificationSettings, StoreSettings, ServiceSettings):
         default=timedelta(seconds=45),
         description="After a start or an outage silence proves nothing for so long: pods wait up to 30 s to try again",
     )
+    stores_reports: bool = Field(
+        default=True, description="Whether this process stores what pods report; at least one of the replicas must"
+    )
     storing_batch: int = Field(default=512, ge=1, le=1024, description="Messages stored in one transaction at most")
     storing_patience: Duration = Field(
         default=timedelta(seconds=10), description="How long a batch waits for the database before it goes back"

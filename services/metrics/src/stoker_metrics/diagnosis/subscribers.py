@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from stoker_metrics.diagnosis.service import Diagnoser
 from stoker_metrics.errors import EvidenceIncomplete
+from stoker_metrics.storing.backlog import STREAM
 from stoker_metrics.storing.subscribers import CONSUMER as STORING
 from stoker_shared.bus import Bus, MessageContext, answer, consume
 from stoker_shared.events import AnyJobEvent, JobCancelled, JobEvent, JobFailed, JobRequeued
@@ -13,7 +14,6 @@ from stoker_shared.logging import get_logger
 from stoker_shared.rpc.diagnosis import DIAGNOSIS
 
 CONSUMER = "metrics_job_ends"
-_STREAM = "TELEMETRY"
 _LOOK_EVERY_SECONDS = 0.1
 # Then a single report that cannot be stored, or is retried for long, is waited for no more.
 _MOST_DELIVERIES = 6
@@ -52,10 +52,10 @@ class Ends:
 
     async def _all_is_stored(self) -> bool:
         publisher = self._bus.publisher
-        last = (await publisher.stream_state(_STREAM)).last_sequence
+        last = (await publisher.stream_state(STREAM)).last_sequence
         looks = max(1, round(self._patience.total_seconds() / _LOOK_EVERY_SECONDS))
         for _ in range(looks):
-            if await publisher.has_caught_up(_STREAM, STORING, sequence=last):
+            if await publisher.has_caught_up(STREAM, STORING, sequence=last):
                 return True
             await asyncio.sleep(_LOOK_EVERY_SECONDS)
         return False
