@@ -1,4 +1,7 @@
-"""The metrics service as it runs: its own process, NATS with file storage, PostgreSQL."""
+"""The metrics service as it runs: NATS with file storage, PostgreSQL, and one process or two of its own.
+
+Of two the first takes reports and leaves storing to the second (docs/storing.md).
+"""
 
 import asyncio
 import time
@@ -19,7 +22,6 @@ from tests.support.metrics import MetricsProcess, control_plane, environment
 from tests.support.ports import free_port
 from tests.support.servers import TestDatabase, fresh_database, reset_bus
 
-NAME = "us"
 PATIENCE_SECONDS = 600.0
 
 
@@ -30,7 +32,6 @@ class Ours:
     nats: RunningNats
     postgres: RunningPostgres
     database: TestDatabase
-    process: MetricsProcess
     port: int
     pods_made: int = 0
 
@@ -60,8 +61,8 @@ class Ours:
 
 
 @contextmanager
-def running_ours(folder: Path) -> Iterator[Ours]:
-    """Broker, database and the service's process."""
+def running_ours(folder: Path, *, storing_apart: bool) -> Iterator[Ours]:
+    """Broker, database and the service; `storing_apart`: with a second process that stores."""
     with ExitStack() as cleanup:
         nats = cleanup.enter_context(running_nats(folder / "nats"))
         postgres = cleanup.enter_context(running_postgres(folder / "postgres"))
@@ -70,10 +71,15 @@ def running_ours(folder: Path) -> Iterator[Ours]:
         url = database.url("metrics")
         migrate_up(MIGRATIONS, database_url=SecretStr(url))
         port = free_port()
-        process = MetricsProcess(environment(nats, url, port=port), folder / "metrics.log")
-        nats.loop.run(process.start())
-        cleanup.callback(process.stop)
-        yield Ours(nats, postgres, database, process, port)
+        stores = "false" if storing_apart else "true"
+        variables = {"metrics": environment(nats, url, port=port, STORES_REPORTS=stores)}
+        if storing_apart:
+            variables["storing"] = environment(nats, url, port=free_port())
+        for name, own in variables.items():
+            process = MetricsProcess(own, folder / f"{name}.log")
+            nats.loop.run(process.start())
+            cleanup.callback(process.stop)
+        yield Ours(nats, postgres, database, port)
 
 
 def _body(first: int, count: int) -> bytes:

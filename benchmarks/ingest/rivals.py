@@ -1,6 +1,8 @@
 """What pods say to MLflow's tracking server and to trackio's, and how much of it those have stored.
 
-Trackio runs as `trackio show` runs it, on its SQLite files; all pods are runs of one project.
+Trackio runs as `trackio show` runs it, on its SQLite files; all pods are runs of one project. What it answered as taken
+is on the disk only with `TRACKIO_SQLITE_SYNCHRONOUS=full`: its default, SQLite's `NORMAL` with a write-ahead log, syncs
+at checkpoints, and the newest commits are lost when the machine dies.
 """
 
 import json
@@ -26,7 +28,6 @@ class MLflow:
     """`POST /api/2.0/mlflow/runs/log-batch`: one run for each pod."""
 
     server: MLflowServer
-    name: str = "mlflow"
 
     async def targets(self, pods: int) -> list[Target]:
         """A new run for each pod."""
@@ -56,7 +57,6 @@ class Trackio:
     folder: Path
     token: str
     runs_made: int = 0
-    name: str = "trackio"
 
     async def targets(self, pods: int) -> list[Target]:
         """A new run of the same project for each pod; it is made by its first metric."""
@@ -82,8 +82,8 @@ def measured_mlflow(programs: Path, folder: Path) -> Iterator[MLflow]:
 
 
 @contextmanager
-def measured_trackio(programs: Path, folder: Path) -> Iterator[Trackio]:
-    """Its server, until the block ends."""
+def measured_trackio(programs: Path, folder: Path, *, synced: bool) -> Iterator[Trackio]:
+    """Its server, until the block ends. `synced`: each commit is on the disk before it is answered."""
     folder.mkdir(parents=True, exist_ok=True)
     port, token, data = free_port(), secrets.token_urlsafe(32), folder / "data"
     more = {
@@ -93,6 +93,8 @@ def measured_trackio(programs: Path, folder: Path) -> Iterator[Trackio]:
         "HF_HUB_OFFLINE": "1",
         "BROWSER": "true",
     }
+    if synced:
+        more["TRACKIO_SQLITE_SYNCHRONOUS"] = "full"
     command = [str(programs / "trackio"), "show", "--project", "bench", "--host", "127.0.0.1"]
     with running_process(command, folder, ready=f"http://127.0.0.1:{port}/version", more=more):
         yield Trackio(port, data, token)
