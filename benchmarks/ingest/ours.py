@@ -1,6 +1,6 @@
 """The metrics service as it runs: NATS with file storage, PostgreSQL, and one process or two of its own.
 
-Of two the first takes reports and leaves storing to the second (docs/storing.md).
+Of two the first takes reports and leaves storing to the second, which gives way to it (docs/storing.md).
 """
 
 import asyncio
@@ -23,6 +23,7 @@ from tests.support.ports import free_port
 from tests.support.servers import TestDatabase, fresh_database, reset_bus
 
 PATIENCE_SECONDS = 600.0
+STORING_NICENESS = 10
 
 
 @dataclass
@@ -72,11 +73,12 @@ def running_ours(folder: Path, *, storing_apart: bool) -> Iterator[Ours]:
         migrate_up(MIGRATIONS, database_url=SecretStr(url))
         port = free_port()
         stores = "false" if storing_apart else "true"
-        variables = {"metrics": environment(nats, url, port=port, STORES_REPORTS=stores)}
+        taking = environment(nats, url, port=port, STORES_REPORTS=stores)
+        processes = [MetricsProcess(taking, folder / "metrics.log")]
         if storing_apart:
-            variables["storing"] = environment(nats, url, port=free_port())
-        for name, own in variables.items():
-            process = MetricsProcess(own, folder / f"{name}.log")
+            storing = environment(nats, url, port=free_port())
+            processes.append(MetricsProcess(storing, folder / "storing.log", niceness=STORING_NICENESS))
+        for process in processes:
             nats.loop.run(process.start())
             cleanup.callback(process.stop)
         yield Ours(nats, postgres, database, port)

@@ -104,12 +104,14 @@ async def control_plane(nats: RunningNats) -> AsyncIterator[ControlPlane]:
 
 
 class MetricsProcess:
-    """The service as a process. `module` may be a wrapper that misbehaves."""
+    """The service as a process. `module` may be a wrapper that misbehaves. `niceness`: how far it gives way."""
 
-    def __init__(self, variables: Mapping[str, str], log_file: Path, *, module: str = "stoker_metrics") -> None:
+    def __init__(
+        self, variables: Mapping[str, str], log_file: Path, *, module: str = "stoker_metrics", niceness: int = 0
+    ) -> None:
         self._variables = dict(variables)
         self._log_file = log_file
-        self._module = module
+        self._command = ["nice", "-n", str(niceness), sys.executable, "-m", module, "serve"]
         self.url = variables["STOKER_METRICS_PUBLIC_URL"]
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -118,7 +120,7 @@ class MetricsProcess:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("STOKER_")}
         with self._log_file.open("ab") as log:
             self.process = subprocess.Popen(  # noqa: ASYNC220 - it must outlive this loop
-                [sys.executable, "-m", self._module, "serve"], env=kept | self._variables, stdout=log, stderr=log
+                self._command, env=kept | self._variables, stdout=log, stderr=log
             )
         end = time.monotonic() + 90
         async with httpx.AsyncClient(trust_env=False) as client:

@@ -8,6 +8,7 @@ from typing import Any
 
 import asyncpg
 from pydantic import SecretStr
+from pydantic_core import from_json
 from sqlalchemy import Column, DateTime, text
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolExhausted
@@ -46,6 +47,7 @@ class Database:
             max_overflow=pool_size,
             pool_pre_ping=True,
             pool_timeout=10,
+            json_deserializer=from_json,
             connect_args={
                 "timeout": 5,
                 "command_timeout": 30,

@@ -4,7 +4,8 @@ Smoothed is an exponential mean of the finite losses. The loss diverges when the
 best for many points in a row. Points that come late, behind one that was judged already, are not judged.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from stoker_shared.rpc.metrics import LossTrouble, Point
 
@@ -23,9 +24,8 @@ class LossRules:
     non_finite: int = 2
 
 
-@dataclass(frozen=True, slots=True)
-class LossState:
-    """What is kept of the points so far."""
+class LossState(NamedTuple):
+    """What is kept of the points so far. A tuple, as one is made for each point."""
 
     smoothed: float | None = None
     best: float | None = None
@@ -41,7 +41,7 @@ def judge(known: LossState, point: Point, rules: LossRules) -> tuple[LossState, 
     loss = point.values[LOSS]
     if loss is None:
         # NaN and the infinities come as null.
-        known = replace(known, non_finite=known.non_finite + 1)
+        known = known._replace(non_finite=known.non_finite + 1)
         return known, _not_finite(known, point) if known.non_finite >= rules.non_finite else None
     moved = _moved(known, loss, step=point.step, rules=rules)
     return moved, _diverging(moved, point, rules) if moved.points_above >= rules.points else None

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -109,7 +108,7 @@ def _columns(key: AttemptKey, progress: Progress) -> dict[str, object]:
         "latest_values": json.dumps(progress.latest_values),
         "older_values": json.dumps(progress.older_values),
         "exit_facts": None if facts is None else facts.model_dump_json(),
-        "loss_state": json.dumps(asdict(progress.loss_state)),
+        "loss_state": json.dumps(progress.loss_state._asdict()),
         "loss_trouble": None if trouble is None else trouble.model_dump_json(),
     }
 
