@@ -12,6 +12,8 @@ from pydantic import BaseModel
 from stoker.stack.standalone import RunningNats
 from stoker_shared.bus import Bus, Delivery, consume_batches, pulling, retry
 from stoker_shared.errors import ServiceUnavailable
+from stoker_shared.subjects import inbox_prefix
+from stoker_shared.topology import consumer
 from tests.support.bus import bus_of, kill, raw_client, start, started, stored, until, until_true
 
 LAUNCH = "cmd.deployer.job-0000000000000001.launch"
@@ -106,6 +108,18 @@ async def test_after_a_batch_that_took_long_the_next_one_gathers(clean_bus: Runn
             await tell_one(number)
         await until(lambda: is_empty(clean_bus))
     assert handler.batches == [[0], [1, 2, 3, 4, 5]]
+
+
+async def test_as_many_bytes_as_a_batch_may_have_are_not_gathered_for(clean_bus: RunningNats) -> None:
+    pull = pulling.Pull(consumer("deployer_launch"), limit=50)
+    async with raw_client(clean_bus, "deployer") as client, started(bus_of(clean_bus, "api")) as api:
+        await pull.start(client, inbox_prefix=inbox_prefix("deployer"))
+        for number in range(4):
+            await api.publisher.publish(LAUNCH, bytes(400_000), message_id=f"m-{number}")
+        async with asyncio.timeout(60):
+            taken = await pull.batch(not_before=asyncio.get_running_loop().time() + 3600)
+        assert [len(message.data) for message in taken] == [400_000] * 2, "no more than fit into a batch"
+        await pull.stop()
 
 
 async def test_the_end_of_one_request_is_no_refusal_of_the_next(

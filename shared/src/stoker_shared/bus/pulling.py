@@ -59,7 +59,7 @@ class Pull:
     async def batch(self, *, not_before: float = 0.0) -> list[Msg]:
         """The oldest messages that are here, at most `limit`; waits until there is one. Empty after the stop.
 
-        `not_before`: a moment of the loop's clock until which it waits for more, unless there are `limit`.
+        `not_before`: a moment of the loop's clock until which it waits for more, unless a whole batch is here.
         """
         while not self._arrived and self._subscription is not None:
             self._wake.clear()
@@ -79,9 +79,13 @@ class Pull:
     async def _gather(self, end: float) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(end):
-                while len(self._arrived) < self._limit and self._subscription is not None:
+                while not self._has_whole_batch and self._subscription is not None:
                     self._wake.clear()
                     await self._wake.wait()
+
+    @property
+    def _has_whole_batch(self) -> bool:
+        return len(self._arrived) >= self._limit or self._bytes >= MOST_BYTES_IN_BATCH
 
     def ask_again(self) -> None:
         """The connection was lost, and with it the request."""

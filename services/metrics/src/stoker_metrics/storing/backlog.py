@@ -25,7 +25,7 @@ class BacklogWatch:
         self._hearing = hearing
         self._every = every
         self._due: int | None = None
-        self._is_behind = False
+        self._was_behind = False
 
     async def run(self) -> None:
         """Look until cancelled."""
@@ -46,6 +46,7 @@ class BacklogWatch:
             return
         if is_behind:
             self._hearing.failed()
-        if is_behind != self._is_behind:
-            logger.warning("storing is behind" if is_behind else "storing has caught up", sequence=self._due)
-        self._is_behind = is_behind
+            logger.warning("storing is behind", sequence=self._due)
+        elif self._was_behind:
+            logger.info("storing has caught up", sequence=self._due)
+        self._was_behind = is_behind
