@@ -2,10 +2,12 @@
 
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
-from tests.chaos.outcomes import losses, wait_until
+import psutil
+
+from tests.chaos.outcomes import living_processes, losses, wait_until
 from tests.support.live_stack import LiveStack
 
 STEPS_BEFORE_THE_BLOW = 20
@@ -14,19 +16,21 @@ STEPS_BEFORE_THE_BLOW = 20
 @dataclass(frozen=True)
 class Hold:
     """`before`: stopped before the job is launched. `after`: once the job is in that state. `let_go`: sent on again
-    when `until` is reached, after `also` was stopped."""
+    when `until` is reached, after `also` was stopped. `pod`: its processes are stopped as soon as they are there."""
 
     before: str | None = None
     after: tuple[str, str] | None = None
     also: str | None = None
+    pod: bool = False
     steps: int = 60
 
 
-# From a state to what holds a job in it. A state without an entry in `before` or `after` lasts long enough by itself.
+# From a state to what holds a job in it. Training alone lasts long enough by itself.
 HOLDS: dict[str, Hold] = {
     "queued": Hold(before="deployer"),
     "provisioning": Hold(before="training-server"),
-    "starting": Hold(),
+    # A machine runs; its pod has said nothing.
+    "starting": Hold(pod=True),
     "preparing": Hold(after=("starting", "dataset-gateway")),
     "training": Hold(steps=240),
     "saving": Hold(after=("training", "dataset-gateway")),
@@ -39,7 +43,7 @@ _ORDER = tuple(HOLDS)
 @contextmanager
 def held(stack: LiveStack, state: str, launch: Callable[[], str]) -> Iterator[str]:
     """Launch a job and bring it to `state`; it is let go when the block ends."""
-    hold, stopped = HOLDS[state], []
+    hold, stopped, pods = HOLDS[state], [], list[psutil.Process]()
 
     def stop(name: str) -> None:
         stack.signal(name, signal.SIGSTOP)
@@ -49,6 +53,11 @@ def held(stack: LiveStack, state: str, launch: Callable[[], str]) -> Iterator[st
         if hold.before:
             stop(hold.before)
         job_id = launch()
+        if hold.pod:
+            wait_until(lambda: bool(living_processes(stack, job_id)), every=0.02)
+            pods = living_processes(stack, job_id)
+            for process in pods:
+                process.suspend()
         if hold.after:
             status, name = hold.after
             until(stack, job_id, status, may_be_past=True)
@@ -62,6 +71,9 @@ def held(stack: LiveStack, state: str, launch: Callable[[], str]) -> Iterator[st
     finally:
         for name in stopped:
             stack.signal(name, signal.SIGCONT)
+        for process in pods:
+            with suppress(psutil.NoSuchProcess):
+                process.resume()
 
 
 def until(stack: LiveStack, job_id: str, state: str, *, may_be_past: bool = False) -> None:
