@@ -15,8 +15,8 @@ STEPS_BEFORE_THE_BLOW = 20
 
 @dataclass(frozen=True)
 class Hold:
-    """`before`: stopped before the job is launched. `after`: once the job is in that state. `let_go`: sent on again
-    when `until` is reached, after `also` was stopped. `pod`: its processes are stopped as soon as they are there."""
+    """`before`: stopped before the job is launched. `after`: once the job is in that state. `also`: stopped when the job
+    saves, and whoever was stopped first goes on then. `pod`: its processes are stopped as soon as there are any."""
 
     before: str | None = None
     after: tuple[str, str] | None = None

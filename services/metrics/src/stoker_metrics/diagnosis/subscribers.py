@@ -6,8 +6,8 @@ from datetime import timedelta
 
 from stoker_metrics.diagnosis.service import Diagnoser
 from stoker_metrics.errors import EvidenceIncomplete
-from stoker_metrics.storing.backlog import STREAM
 from stoker_metrics.storing.subscribers import CONSUMER as STORING
+from stoker_metrics.storing.subscribers import STREAM
 from stoker_shared.bus import Bus, MessageContext, answer, consume
 from stoker_shared.events import AnyJobEvent, JobCancelled, JobEvent, JobFailed, JobRequeued
 from stoker_shared.logging import get_logger

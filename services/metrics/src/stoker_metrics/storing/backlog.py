@@ -4,12 +4,10 @@ import asyncio
 from datetime import timedelta
 
 from stoker_metrics.attempts.silence import Hearing
-from stoker_metrics.storing.subscribers import CONSUMER
+from stoker_metrics.storing.subscribers import CONSUMER, STREAM
 from stoker_shared.bus import JetStreamPublisher
 from stoker_shared.errors import BrokerUnavailable
 from stoker_shared.logging import get_logger
-
-STREAM = "TELEMETRY"
 
 logger = get_logger(__name__)
 

@@ -11,8 +11,10 @@ from stoker_metrics.storing.service import Store
 from stoker_shared.bus import Bus, Delivery, consume_batches
 from stoker_shared.errors import TransientError
 from stoker_shared.rpc.metrics import TELEMETRY
+from stoker_shared.topology import consumer
 
 CONSUMER = "metrics_store"
+STREAM = consumer(CONSUMER).stream
 _RETRY_SECONDS = 0.5
 
 
