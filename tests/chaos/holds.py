@@ -15,8 +15,11 @@ STEPS_BEFORE_THE_BLOW = 20
 
 @dataclass(frozen=True)
 class Hold:
-    """`before`: stopped before the job is launched. `after`: once the job is in that state. `also`: stopped when the job
-    saves, and whoever was stopped first goes on then. `pod`: its processes are stopped as soon as there are any."""
+    """Who is stopped, and when.
+
+    `before`: stopped before the job is launched. `after`: once the job is in that state. `also`: stopped when the job
+    saves, and whoever was stopped first goes on then. `pod`: its processes are stopped as soon as there are any.
+    """
 
     before: str | None = None
     after: tuple[str, str] | None = None
