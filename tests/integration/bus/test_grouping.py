@@ -1,11 +1,13 @@
 """Messages in groups: each is stored once, in order, and the group's fate is told to each that waits."""
 
 import asyncio
+from typing import Any, cast
 
 import pytest
 
 from stoker.stack.standalone import RunningNats
-from stoker_shared.errors import BrokerUnavailable
+from stoker_shared.bus import Bus
+from stoker_shared.errors import BrokerUnavailable, MessageInvalid
 from tests.support.bus import bus_of, kill, start, started, stored
 
 SUBJECT = "tel.job-00000000000000aa.metrics"
@@ -42,6 +44,34 @@ async def test_without_the_broker_each_is_told(clean_bus: RunningNats) -> None:
         )
         assert [type(outcome) for outcome in outcomes] == [BrokerUnavailable] * 5
         await start(clean_bus)
+
+
+async def test_a_message_that_cannot_be_sent_fails_alone(clean_bus: RunningNats) -> None:
+    unsendable = cast("dict[str, str]", {"Header": None})
+    async with started(bus_of(clean_bus, "metrics")) as bus:
+        async with asyncio.timeout(10):
+            outcomes = await _publish_three(bus, headers=unsendable)
+    assert [type(outcome) for outcome in outcomes] == [type(None), AttributeError, type(None)]
+    assert [message.data for message in await stored(clean_bus, "TELEMETRY")] == [b"0", b"2"]
+
+
+async def test_a_message_larger_than_the_broker_takes_fails_alone(clean_bus: RunningNats) -> None:
+    async with started(bus_of(clean_bus, "metrics")) as bus:
+        # As of a broker whose operator allows less than we do.
+        bus._client()._max_payload = 1_000
+        outcomes = await _publish_three(bus, payload=b"x" * 2_000)
+    assert [type(outcome) for outcome in outcomes] == [type(None), MessageInvalid, type(None)]
+    assert [message.data for message in await stored(clean_bus, "TELEMETRY")] == [b"0", b"2"]
+
+
+async def _publish_three(bus: Bus, *, payload: bytes = b"1", headers: dict[str, str] | None = None) -> list[Any]:
+    publish = bus.grouping_publisher.publish
+    return await asyncio.gather(
+        publish(SUBJECT, b"0", message_id="m0"),
+        publish(SUBJECT, payload, message_id="m1", headers=headers),
+        publish(SUBJECT, b"2", message_id="m2"),
+        return_exceptions=True,
+    )
 
 
 async def test_how_long_the_oldest_waits_is_known(clean_bus: RunningNats) -> None:

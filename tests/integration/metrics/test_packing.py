@@ -6,7 +6,6 @@ from datetime import timedelta
 import pytest
 from pydantic import SecretStr
 
-from stoker_metrics.errors import ChunkDamaged, PackedByAnother
 from stoker_metrics.keeping.schemas import Caps
 from stoker_metrics.lines.service import LineReader
 from stoker_metrics.object_store import ObjectStore
@@ -20,6 +19,7 @@ from tests.support.servers import TestBucket, TestDatabase
 from tests.support.storing import StoringWorld, line, store_of, storing_world
 
 PACK_AFTER = timedelta(minutes=15)
+LATER_JOB = "job-ffffffffffffffff"
 
 
 class Died(Exception):
@@ -149,8 +149,7 @@ async def test_two_packers_at_once_pack_each_line_once(logged: StoringWorld, obj
 
     first._store.__class__ = Overtaken
     second._store = store_of(object_store)
-    with pytest.raises(PackedByAnother):
-        await first.sweep()
+    assert await first.sweep() == 0
     assert (await row_count(logged), await all_lines(logged, store_of(object_store))) == (0, list(range(1, 6_001)))
     chunks = await logged.rows(
         "SELECT sum(last_sequence - first_sequence + 1) AS n FROM log_chunks WHERE state = 'stored'"
@@ -168,9 +167,26 @@ async def test_what_the_store_does_not_give_back_stays_in_rows(
         await put(self, key, content[:-1] + bytes([content[-1] ^ 1]))
 
     monkeypatch.setattr(ObjectStore, "put", spoil)
-    with pytest.raises(ChunkDamaged):
-        await packer_of(logged, store).sweep()
+    assert await packer_of(logged, store).sweep() == 0
     assert (await row_count(logged), await all_lines(logged, store)) == (6_000, list(range(1, 6_001)))
+
+
+async def test_what_cannot_be_packed_does_not_keep_other_attempts(
+    logged: StoringWorld, object_store: TestBucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = store_of(object_store)
+    put = ObjectStore.put
+
+    async def spoil(self: ObjectStore, key: str, content: bytes) -> None:
+        await put(self, key, content[1:] if JOB in key else content)
+
+    await logged.admit(LATER_JOB)
+    await logged.keep_lines([line(1, "of another job")], job_id=LATER_JOB)
+    await end(logged)
+    monkeypatch.setattr(ObjectStore, "put", spoil)
+    assert await packer_of(logged, store).sweep() == 1
+    left = await logged.rows("SELECT job_id, count(*) AS n FROM log_lines GROUP BY job_id")
+    assert [tuple(row) for row in left] == [(JOB, 6_000)]
 
 
 async def test_while_an_attempt_goes_on_only_old_lines_and_whole_chunks_are_packed(

@@ -9,7 +9,6 @@ from pydantic import SecretStr
 
 from stoker_api.accounts.service import AccountService
 from stoker_api.application import build_application
-from stoker_api.background import running
 from stoker_api.dependencies import Parts
 from stoker_api.deploy.service import DeployService
 from stoker_api.diagnosis.service import DiagnosisService
@@ -32,6 +31,7 @@ from stoker_shared.database import Database
 from stoker_shared.money import MicroUsd
 from stoker_shared.outbox import Relay
 from stoker_shared.starting import with_patience
+from stoker_shared.tasks import begin_tasks, end_tasks
 
 
 def create_api(settings: ApiSettings, *, clock: Clock | None = None) -> FastAPI:
@@ -54,8 +54,8 @@ def create_api(settings: ApiSettings, *, clock: Clock | None = None) -> FastAPI:
             stack.push_async_callback(bus.stop)
             await bus.start()
             await TelemetryListener(bus, hub).start()
-            await stack.enter_async_context(running(relay.run()))
-            await stack.enter_async_context(running(JobNotifications(settings.database_url, hub).run()))
+            works = {"outbox relay": relay.run, "job notifications": JobNotifications(settings.database_url, hub).run}
+            stack.push_async_callback(end_tasks, begin_tasks(works))
             yield
 
     checks = {"postgres": database.is_ready, "nats": bus.is_ready}

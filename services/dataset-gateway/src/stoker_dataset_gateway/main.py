@@ -1,8 +1,5 @@
 """Wiring of the dataset gateway."""
 
-import asyncio
-import os
-import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import timedelta
@@ -30,7 +27,7 @@ from stoker_dataset_gateway.uploads.subscribers import answer_uploads
 from stoker_shared.clock import Clock, SystemClock
 from stoker_shared.logging import get_logger
 from stoker_shared.starting import with_patience
-from stoker_shared.tasks import end_tasks
+from stoker_shared.tasks import begin_tasks, end_tasks
 from stoker_shared.web import create_application
 
 logger = get_logger(__name__)
@@ -98,10 +95,14 @@ def _lifespan(parts: Parts, *, start_patience: timedelta) -> Callable[[FastAPI],
         await with_patience(parts.artifacts.bundles.publish, patience=start_patience)
         await parts.bus.start()
         parts.bus.on_reconnect(parts.relay.broker_returned)
-        works = (parts.relay.run(), parts.sweeper.run(), parts.datasets.checks.run(), parts.usage.run())
-        running = [asyncio.create_task(work) for work in works]
-        for task in running:
-            task.add_done_callback(_end_process_if_it_failed)
+        running = begin_tasks(
+            {
+                "outbox relay": parts.relay.run,
+                "sweeper": parts.sweeper.run,
+                "checks of datasets": parts.datasets.checks.run,
+                "use of tokens": parts.usage.run,
+            }
+        )
         try:
             yield
         finally:
@@ -118,10 +119,3 @@ async def _close(parts: Parts) -> None:
     parts.artifacts.bundles.close()
     await parts.statements.close()
     await parts.ground.database.close()
-
-
-def _end_process_if_it_failed(task: "asyncio.Task[None]") -> None:
-    if task.cancelled() or task.exception() is None:
-        return
-    logger.critical("background work failed; ending so that the supervisor starts anew", exc_info=task.exception())
-    os.kill(os.getpid(), signal.SIGTERM)

@@ -2,10 +2,10 @@
 
 import asyncio
 import os
-import signal
 import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 
 from fastapi import FastAPI
 
@@ -47,7 +47,7 @@ from stoker_shared.clock import Clock, SystemClock
 from stoker_shared.database import Database
 from stoker_shared.logging import get_logger
 from stoker_shared.outbox import Relay
-from stoker_shared.tasks import end_tasks
+from stoker_shared.tasks import begin_tasks, end_tasks
 from stoker_shared.web import create_application
 
 logger = get_logger(__name__)
@@ -169,14 +169,14 @@ class Deployer:
     async def start(self) -> None:
         """Consume, answer and work. Fails if broker or consumers are not there."""
         await self.bus.start()
-        self._tasks = [
-            asyncio.create_task(self.relay.run(), name="relay"),
-            asyncio.create_task(self.pipeline.run(), name="pipeline"),
-            asyncio.create_task(self.settlement.run(), name="settlement of bills"),
-            asyncio.create_task(self.sweep.run(every=self.settings.orphan_sweep_interval), name="orphan sweep"),
-        ]
-        for task in self._tasks:
-            task.add_done_callback(_exit_if_broken)
+        self._tasks = begin_tasks(
+            {
+                "outbox relay": self.relay.run,
+                "pipeline": self.pipeline.run,
+                "settlement of bills": self.settlement.run,
+                "orphan sweep": partial(self.sweep.run, every=self.settings.orphan_sweep_interval),
+            }
+        )
 
     async def stop(self) -> None:
         """Take nothing new, let running steps end, disconnect."""
@@ -213,10 +213,3 @@ def application(settings: DeployerSettings) -> FastAPI:
         checks={"postgres": deployer.database.is_ready, "nats": deployer.bus.is_ready},
         prometheus_token=settings.prometheus_token,
     )
-
-
-def _exit_if_broken(task: asyncio.Task[None]) -> None:
-    if task.cancelled() or task.exception() is None:
-        return
-    logger.critical("a background task has ended", task=task.get_name(), exc_info=task.exception())
-    os.kill(os.getpid(), signal.SIGTERM)

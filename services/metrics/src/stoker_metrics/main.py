@@ -1,6 +1,5 @@
 """Wiring of the metrics service."""
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
@@ -39,7 +38,7 @@ from stoker_shared.bus import Bus, BusSettings
 from stoker_shared.clock import Clock, SystemClock
 from stoker_shared.database import Database
 from stoker_shared.outbox import Relay
-from stoker_shared.tasks import end_tasks
+from stoker_shared.tasks import begin_tasks, end_tasks
 from stoker_shared.web import create_application
 
 
@@ -155,7 +154,7 @@ def _lifespan(
     @asynccontextmanager
     async def lifespan(_application: FastAPI) -> AsyncIterator[None]:
         await ground.bus.start()
-        running = [asyncio.create_task(work(), name=name) for name, work in works.items()]
+        running = begin_tasks(works)
         try:
             yield
         finally:

@@ -23,8 +23,14 @@ class Sweeper:
         """Sweep until cancelled."""
         while True:
             await asyncio.sleep(self._every.total_seconds())
+            await self.sweep()
+
+    async def sweep(self) -> None:
+        """Take each step once. One that fails keeps neither the other nor the service, which must take reports."""
+        for name, step in (("retention", self._retention.sweep), ("packing", self._packer.sweep)):
             try:
-                await self._retention.sweep()
-                await self._packer.sweep()
+                await step()
             except StokerError as error:
-                logger.warning("sweep put off", reason=error.detail)
+                logger.warning("sweep put off", step=name, reason=error.detail)
+            except Exception:
+                logger.exception("sweep failed; the next one tries again", step=name)

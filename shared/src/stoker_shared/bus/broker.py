@@ -28,6 +28,7 @@ from stoker_shared.errors import BrokerUnavailable
 from stoker_shared.figures import BROKER_UP
 from stoker_shared.logging import get_logger
 from stoker_shared.subjects import inbox_prefix
+from stoker_shared.tasks import end_process_if_failed
 from stoker_shared.topology import consumer
 
 logger = get_logger(__name__)
@@ -113,7 +114,7 @@ class Bus:
             running = await batches.start(
                 self._client(), self.publisher, inbox_prefix=inbox_prefix(self.settings.service)
             )
-            running.add_done_callback(self._end_if_broken)
+            running.add_done_callback(end_process_if_failed)
         # Else a peer may ask before the server has seen our subscriptions.
         await until_server_has_read(self._client())
         self._is_started = True
@@ -174,12 +175,6 @@ class Bus:
         logger.warning("connection to the broker is back")
         for callback in self._on_reconnect:
             callback()
-
-    def _end_if_broken(self, consuming: "asyncio.Task[None]") -> None:
-        if consuming.cancelled() or self._is_stopping or (error := consuming.exception()) is None:
-            return
-        logger.critical("a consumer is broken; ending so that the supervisor starts anew", exc_info=error)
-        os.kill(os.getpid(), signal.SIGTERM)
 
     async def _exit_process(self) -> None:
         if self._is_stopping:

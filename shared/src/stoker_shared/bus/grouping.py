@@ -15,6 +15,7 @@ from uuid import uuid4
 
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
+from nats.errors import MaxPayloadError
 
 from stoker_shared.bus.publishing import MESSAGE_ID_HEADER, JetStreamPublisher
 from stoker_shared.errors import BrokerUnavailable
@@ -98,25 +99,35 @@ class GroupingPublisher:
 
     async def _send_group(self, group: Sequence[_Waiting]) -> BrokerUnavailable | None:
         """None: all are stored. `_NOT_ATOMIC`: none is; one by one each will meet its own fate."""
-        batch_id, subject = uuid4().hex, group[-1].subject
         try:
-            client = self._client()
-            if not client.is_connected:
-                return BrokerUnavailable(subject, "not connected")
-            for number, message in enumerate(group[:-1], start=1):
-                await client.publish(message.subject, message.payload, headers=_batched(message, batch_id, number))
-            last = _batched(group[-1], batch_id, len(group)) | {"Nats-Batch-Commit": "1"}
-            answer = await client.request(subject, group[-1].payload, timeout=self._timeout, headers=last)
+            refusal = await self._commit(group)
         except BrokerUnavailable as error:
             return error
+        except MaxPayloadError as error:
+            refusal = type(error).__name__
         except (NatsError, TimeoutError, OSError) as error:
-            return BrokerUnavailable(subject, type(error).__name__)
-        refusal = json.loads(answer.data).get("error")
+            return BrokerUnavailable(group[-1].subject, type(error).__name__)
+        except Exception:
+            # One message is at fault. Alone it gets its own error; nobody may wait for ever, nor fail for another's.
+            logger.exception("a group cannot be sent; it is sent one by one", messages=len(group))
+            return _NOT_ATOMIC
         if refusal is None:
             return None
         # Most often one of them was there already: sent again after an answer that was lost.
         logger.info("a group is sent one by one", messages=len(group), refusal=refusal)
         return _NOT_ATOMIC
+
+    async def _commit(self, group: Sequence[_Waiting]) -> object:
+        """What the broker has against the group; None: it is stored."""
+        batch_id, last = uuid4().hex, group[-1]
+        client = self._client()
+        if not client.is_connected:
+            raise BrokerUnavailable(last.subject, "not connected")
+        for number, message in enumerate(group[:-1], start=1):
+            await client.publish(message.subject, message.payload, headers=_batched(message, batch_id, number))
+        headers = _batched(last, batch_id, len(group)) | {"Nats-Batch-Commit": "1"}
+        answer = await client.request(last.subject, last.payload, timeout=self._timeout, headers=headers)
+        return json.loads(answer.data).get("error")
 
     async def _send_single(self, message: _Waiting) -> None:
         headers = dict(message.headers)

@@ -11,7 +11,10 @@ from stoker_metrics.packing.chunk import MOST_LINES, Packed, next_run, pack, unp
 from stoker_metrics.packing.repository import Candidate, PackingRepository
 from stoker_shared.clock import Clock
 from stoker_shared.database import Database
+from stoker_shared.logging import get_logger
 from stoker_shared.rpc.metrics import Line
+
+logger = get_logger(__name__)
 
 WRITING_FOR = timedelta(hours=1)
 """Nobody writes one chunk for longer; what is older was left behind."""
@@ -65,7 +68,13 @@ class Packer:
             run = next_run(found)
             if not run or not self._is_due(candidate, run, is_cut=len(run) < len(found)):
                 return made
-            await self._write(candidate, await to_thread.run_sync(pack, run), run)
+            try:
+                await self._write(candidate, await to_thread.run_sync(pack, run), run)
+            except (ChunkDamaged, PackedByAnother) as error:
+                # What is wrong with one attempt must not keep the others, which come after it in every sweep.
+                job_id, attempt = candidate.key
+                logger.warning("lines are not packed", job_id=job_id, attempt=attempt, reason=error.detail)
+                return made
             made, after = made + 1, run[-1].sequence
 
     def _is_due(self, candidate: Candidate, run: list[Line], *, is_cut: bool) -> bool:
