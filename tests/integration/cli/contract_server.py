@@ -7,7 +7,6 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
 import uvicorn
@@ -16,14 +15,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from tests.integration.cli.contract_content import CUT, JOB, NOW, Event, dataset_facts
+
 KEY = "stk_contract_server_key"
 UPLOAD_TOKEN = "upload-token"
-JOB = "job-00000000000000aa"
-NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC).isoformat()
-
-Event = tuple[str, dict[str, Any]]
-CUT: Event = ("cut", {})
-"""In a script of events: the connection breaks here."""
 
 
 @dataclass
@@ -56,6 +51,8 @@ class ContractServer:
     """One script of events for each connection to the event stream."""
     points: list[dict[str, Any]] = field(default_factory=list)
     lines: list[dict[str, Any]] = field(default_factory=list)
+    alerts: list[dict[str, Any]] = field(default_factory=list)
+    capped: list[str] = field(default_factory=list)
     attempt: int = 1
     artifact: bytes = b""
     artifact_name: str = "adapter_model.safetensors"
@@ -86,6 +83,7 @@ class ContractServer:
                 Route("/v1/jobs/{id}/events", self._events),
                 Route("/v1/jobs/{id}/metrics", self._metrics),
                 Route("/v1/jobs/{id}/logs", self._logs),
+                Route("/v1/jobs/{id}/alerts", self._alerts),
                 Route("/v1/jobs/{id}/logs/search", self._search),
                 Route("/v1/jobs/{id}/logs/download", self._log_text),
                 Route("/v1/charts/latest", self._latest),
@@ -224,6 +222,12 @@ class ContractServer:
         early = await self._begin(request)
         return early or JSONResponse({"attempt": self.attempt, "lines": _after(self.lines, request)})
 
+    async def _alerts(self, request: Request) -> Response:
+        """A page for each question: one alert, then the end."""
+        place = int(request.query_params.get("after_attempt", 0)), int(request.query_params.get("after", 0))
+        later = [found for found in self.alerts if (found["attempt"], found["sequence"]) > place]
+        return await self._begin(request) or JSONResponse({"alerts": later[:1], "capped": self.capped})
+
     async def _search(self, request: Request) -> Response:
         """A page for each question: one line, then the end."""
         found = [line for line in _after(self.lines, request) if request.query_params["q"] in line["text"]][:1]
@@ -336,37 +340,6 @@ def problem(status: int, code: str, detail: str, *, headers: dict[str, str] | No
         "trace_id": "ab" * 16,
     }
     return JSONResponse(content, status_code=status, headers=headers, media_type="application/problem+json")
-
-
-def dataset_facts(version_id: str, wanted: dict[str, Any]) -> dict[str, Any]:
-    """What is known of an upload that has been announced."""
-    return {"dataset_version_id": version_id, "owner": "user-1", "state": "uploading", "created_at": NOW, **wanted}
-
-
-def job(sequence: int, status: str, *, attempt: int = 1) -> Event:
-    """A change of the job."""
-    content = {"job_id": JOB, "type": status, "sequence": sequence, "attempt": attempt, "status": status}
-    return "job", content
-
-
-def point(sequence: int) -> dict[str, Any]:
-    """One point; its loss is the number that it has."""
-    return {"sequence": sequence, "step": sequence, "at": NOW, "values": {"loss": float(sequence)}}
-
-
-def line(sequence: int) -> dict[str, Any]:
-    """One line of output."""
-    return {"sequence": sequence, "at": NOW, "stream": "stdout", "text": f"line {sequence}"}
-
-
-def metrics(*sequences: int, attempt: int = 1) -> Event:
-    """Live points."""
-    return "metrics", {"job_id": JOB, "attempt": attempt, "points": [point(sequence) for sequence in sequences]}
-
-
-def logs(*sequences: int, attempt: int = 1) -> Event:
-    """Live lines."""
-    return "log", {"job_id": JOB, "attempt": attempt, "lines": [line(sequence) for sequence in sequences]}
 
 
 def _after(entries: list[dict[str, Any]], request: Request) -> list[dict[str, Any]]:

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from starlette.responses import JSONResponse, Response
 
-from tests.integration.cli.contract_server import JOB, KEY, ContractServer, job, logs, metrics, problem
+from tests.integration.cli.contract_content import JOB, alert, job, logs, metrics
+from tests.integration.cli.contract_server import KEY, ContractServer, problem
 
 
 @pytest.fixture
@@ -133,6 +134,23 @@ def test_the_log_is_searched_and_downloaded(
     both = stoker("logs", JOB, "--tail", "1", "--search", "x", environment=environment)
     assert both.returncode == 2
     assert "do not go together" in both.stderr
+
+
+def test_alerts_of_all_attempts_are_shown_and_a_cap_is_said(
+    server: ContractServer, environment: dict[str, str]
+) -> None:
+    assert stoker("alerts", JOB, environment=environment).stdout == "no alerts\n"
+    server.alerts = [alert(1, 7, message="[bold]2 rows[/] are cut"), alert(2, 3, level="error", message="no space")]
+    server.capped = ["warning"]
+    shown = stoker("alerts", JOB, environment=environment)
+    assert [line.split()[2:5] for line in shown.stdout.splitlines()[1:]] == [
+        ["1", "warning", "rows_truncated"],
+        ["2", "error", "rows_truncated"],
+    ]
+    assert "[bold]2 rows[/] are cut" in shown.stdout
+    assert "no more warnings" in shown.stderr
+    told = json.loads(stoker("alerts", JOB, "--json", environment=environment).stdout)
+    assert (told["capped"], [found["sequence"] for found in told["alerts"]]) == (["warning"], [7, 3])
 
 
 def test_newest_metrics_stand_side_by_side(server: ContractServer, environment: dict[str, str]) -> None:

@@ -9,7 +9,8 @@ from starlette.responses import Response
 from stoker.client import Client
 from stoker.client.errors import AnswerNotUnderstood, ConnectionLost, DownloadDamaged, FileUnreadable, Refused
 from stoker_shared.rpc.dataset_gateway import ArtifactFacts
-from tests.integration.cli.contract_server import JOB, ContractServer, problem
+from tests.integration.cli.contract_content import JOB
+from tests.integration.cli.contract_server import ContractServer, problem
 
 CONTENT = bytes(range(256)) * 200
 DOWNLOAD = "GET /v1/artifacts/download"

@@ -10,19 +10,8 @@ from stoker.client import Client, JobChanged, LogWritten, MetricsReported
 from stoker.client.errors import AnswerNotUnderstood, ConnectionLost, NotFound
 from stoker.client.following import PAGE, Follower
 from stoker.client.news import JobNews
-from tests.integration.cli.contract_server import (
-    CUT,
-    JOB,
-    KEY,
-    ContractServer,
-    job,
-    line,
-    logs,
-    metrics,
-    point,
-    problem,
-    running,
-)
+from tests.integration.cli.contract_content import CUT, JOB, job, line, logs, metrics, point
+from tests.integration.cli.contract_server import KEY, ContractServer, problem, running
 
 
 @pytest.fixture

@@ -7,12 +7,6 @@ from alembic.migration import MigrationContext
 from pydantic import SecretStr
 from sqlalchemy import Connection, text
 
-import stoker_metrics.attempts.tables
-import stoker_metrics.diagnosis.tables
-import stoker_metrics.keeping.tables
-import stoker_metrics.lines.tables
-import stoker_metrics.points.tables
-import stoker_metrics.storing.tables  # noqa: F401 - fills the metadata
 from stoker_metrics import MIGRATIONS
 from stoker_metrics.tables import Table
 from stoker_shared.database import Database, migrate_down, migrate_up

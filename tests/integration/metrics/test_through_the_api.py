@@ -15,9 +15,10 @@ from stoker_api.settings import ApiSettings
 from stoker_metrics.packing.service import Packer
 from stoker_shared.clock import ManualClock
 from stoker_shared.database import Database
+from stoker_shared.rpc.alerts import Alerts
 from stoker_shared.rpc.log_search import LogMatches
 from stoker_shared.rpc.series import Chart, Latest
-from tests.support.metrics import JOB, World, lines, points
+from tests.support.metrics import JOB, World, alert, lines, points
 from tests.support.servers import MakeDatabase, TestBucket, TestDatabase
 from tests.support.storing import store_of, store_variables
 
@@ -131,3 +132,21 @@ async def test_the_log_is_searched_and_downloaded_whole(
     assert matches.is_end
     wrong = await user.get(f"/v1/jobs/{JOB}/logs/search", params={"q": "(", "expression": True})
     assert (wrong.status_code, "cannot be searched for" in wrong.text) == (422, True)
+
+
+async def test_alerts_are_read_page_by_page(user: httpx.AsyncClient, world: World) -> None:
+    owner = (await world.rows("SELECT owner FROM attempt_reports WHERE job_id = $1", JOB))[0]["owner"]
+    token = await world.plane.admit(owner=owner)
+    for number in (1, 2, 3):
+        said = alert(number, level="error" if number == 3 else "warning", code=f"code_{number}")
+        assert (await world.post("alerts", said, token)).status_code == 202
+    await world.until_rows("SELECT * FROM alerts", count=3)
+    path = f"/v1/jobs/{JOB}/alerts"
+    first = Alerts.model_validate_json((await user.get(path, params={"limit": 2})).content)
+    assert [(found.level, found.code) for found in first.alerts] == [("warning", "code_1"), ("warning", "code_2")]
+    place = {"after_attempt": first.alerts[-1].attempt, "after": first.alerts[-1].sequence}
+    rest = Alerts.model_validate_json((await user.get(path, params=place)).content)
+    assert [(found.attempt, found.sequence, found.level) for found in rest.alerts] == [(1, 3, "error")]
+    assert (await user.get(path, params={"after_attempt": 1, "after": 3})).json() == {"alerts": [], "capped": []}
+    assert (await user.get("/v1/jobs/job-00000000000000ff/alerts")).status_code == 404
+    assert (await user.get(path, params={"limit": 0})).status_code == 422

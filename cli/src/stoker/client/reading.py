@@ -1,4 +1,4 @@
-"""What a job's machine has reported: metrics, charts, log lines."""
+"""What a job's machine has reported: metrics, charts, log lines, alerts."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -8,6 +8,7 @@ import httpx
 from stoker.client.calls import Calls, segment
 from stoker.client.errors import ConnectionLost
 from stoker.client.http import send, shown
+from stoker_shared.rpc.alerts import MOST_ALERTS, AlertFacts, Alerts
 from stoker_shared.rpc.log_search import MOST_MATCHES, LogMatches, Match
 from stoker_shared.rpc.metrics import Line, Lines, LinesNotKept, Point, Points
 from stoker_shared.rpc.series import Chart, Latest, RunLatest
@@ -32,6 +33,16 @@ class ReadingCalls(Calls):
         """Where the log is capped, if it is."""
         path = f"/v1/jobs/{segment(job_id)}/logs"
         return self._get(Lines, path, params={"limit": 1, "tail": 1}).not_kept
+
+    def alerts(self, job_id: str) -> Alerts:
+        """All that the pods of a job raised for a person to know, in order, and of which levels no more is kept."""
+        found: list[AlertFacts] = []
+        while True:
+            place = {"after_attempt": found[-1].attempt, "after": found[-1].sequence} if found else {}
+            page = self._get(Alerts, f"/v1/jobs/{segment(job_id)}/alerts", params={**place, "limit": MOST_ALERTS})
+            if not page.alerts:
+                return Alerts(alerts=found, capped=page.capped)
+            found += page.alerts
 
     def search_logs(self, job_id: str, pattern: str, *, is_expression: bool = False) -> Iterator[Match]:
         """Lines that contain a text, or match a regular expression, in order; upper and lower case are the same."""

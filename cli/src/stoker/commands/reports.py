@@ -1,4 +1,4 @@
-"""`stoker logs`, `stoker metrics`: what a job's machine has reported."""
+"""`stoker logs`, `stoker metrics`, `stoker alerts`: what a job's machine has reported."""
 
 import time
 from collections.abc import Callable, Iterable
@@ -12,6 +12,7 @@ from stoker.client import Client, LogWritten
 from stoker.commands.jobs import JobArgument
 from stoker.commands.session import JsonOption, session_of
 from stoker.terminal.screen import print_json, remarks, results
+from stoker.terminal.tables import alert_table
 from stoker_shared.errors import RequestInvalid
 from stoker_shared.rpc.log_search import Match
 from stoker_shared.rpc.metrics import LinesNotKept
@@ -63,6 +64,18 @@ def metrics(
     for name in sorted({name for run in found for name in run.values}):
         table.add_row(name, *(_figure(run.values.get(name)) for run in found))
     results().print(table)
+
+
+def alerts(context: typer.Context, job: JobArgument, as_json: JsonOption = False) -> None:
+    """What a job's machines warned of."""
+    with session_of(context).client() as client:
+        found = client.alerts(job)
+    if as_json:
+        print_json(found)
+    else:
+        results().print(alert_table(found.alerts) if found.alerts else "no alerts")
+    for level in found.capped:
+        remarks().print(f"no more {level}s of this job are kept here; later ones stand in its log: stoker logs {job}")
 
 
 def _check_one_of(**options: object) -> None:

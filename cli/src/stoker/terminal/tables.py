@@ -9,6 +9,7 @@ from rich.table import Table
 from stoker.client.models import Dataset, Job, RankedOffer, SavedRecipe
 from stoker.terminal.figures import show_bytes
 from stoker_shared.money import show_usd
+from stoker_shared.rpc.alerts import AlertFacts
 from stoker_shared.rpc.dataset_gateway import ArtifactFacts, RowFault
 from stoker_shared.rpc.deployer import BudgetFacts, Offer, ProviderHealth, SecretFacts
 
@@ -56,6 +57,21 @@ def job_table(jobs: Iterable[Job], *, now: datetime) -> Table:
         cost, created = show_usd(job.cost_at(now)), _moment(job.created_at)
         made.add_row(
             job.job_id, escape(job.name), job.status, str(job.attempt), escape(where), cost, escape(reason), created
+        )
+    return made
+
+
+def alert_table(alerts: Iterable[AlertFacts]) -> Table:
+    """What a job's pods raised, in order."""
+    made = table("at", ">attempt", "level", "code", "message")
+    for alert in alerts:
+        style = "[red]" if alert.level == "error" else "[yellow]"
+        made.add_row(
+            f"{alert.at.astimezone():%Y-%m-%d %H:%M:%S}",
+            str(alert.attempt),
+            f"{style}{alert.level}[/]",
+            escape(alert.code),
+            escape(alert.message),
         )
     return made
 

@@ -7,6 +7,8 @@ from typing import Any
 
 from fastapi import FastAPI
 
+from stoker_metrics.alerts import subscribers as alert_subscribers
+from stoker_metrics.alerts.service import AlertReader
 from stoker_metrics.attempts import subscribers as attempt_subscribers
 from stoker_metrics.attempts.service import Attempts
 from stoker_metrics.attempts.silence import Hearing
@@ -106,6 +108,8 @@ def _answer(ground: _Ground) -> None:
     attempt_subscribers.register(bus, attempts)
     point_subscribers.register(bus, PointReader(database, attempts=attempts))
     chart_subscribers.register(bus, ChartReader(database, attempts=attempts))
+    alerts = AlertReader(database, attempts=attempts, most=ground.settings.max_alerts_per_job)
+    alert_subscribers.register(bus, alerts)
     line_subscribers.register(bus, LineReader(database, ground.objects, attempts=attempts))
 
 

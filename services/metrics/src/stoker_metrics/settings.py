@@ -64,6 +64,9 @@ class MetricsSettings(NotificationSettings, StoreSettings, ServiceSettings):
     max_points_per_job: int = Field(default=Caps().points, ge=1, description="Kept of a job; more is counted")
     max_log_lines_per_job: int = Field(default=Caps().lines, ge=1, description="as max_points_per_job")
     max_log_bytes_per_job: int = Field(default=Caps().log_bytes, ge=1, description="as max_points_per_job")
+    max_alerts_per_job: int = Field(
+        default=Caps().alerts, ge=1, description="Kept and told of a job, warnings and errors each"
+    )
 
     pack_after: Duration = Field(
         default=timedelta(minutes=15), description="Lines of a running attempt stay rows for so long"
@@ -71,7 +74,9 @@ class MetricsSettings(NotificationSettings, StoreSettings, ServiceSettings):
     sweep_every: Duration = Field(default=timedelta(minutes=1), description="How often lines are packed and dropped")
     keep_points: Kept = Field(default=timedelta(days=90), description="after an attempt's end; charts stay")
     keep_charts: Kept = Field(default=None, description="after an attempt's end; none: for ever")
-    keep_logs: Kept = Field(default=timedelta(days=180), description="after an attempt's end; none: for ever")
+    keep_logs: Kept = Field(
+        default=timedelta(days=180), description="lines after an attempt's end, alerts after they came; none: for ever"
+    )
 
     def retention_rules(self) -> RetentionRules:
         """What is dropped when."""
@@ -84,7 +89,12 @@ class MetricsSettings(NotificationSettings, StoreSettings, ServiceSettings):
 
     def caps(self) -> Caps:
         """How much is kept of one job."""
-        return Caps(self.max_points_per_job, self.max_log_lines_per_job, self.max_log_bytes_per_job)
+        return Caps(
+            points=self.max_points_per_job,
+            lines=self.max_log_lines_per_job,
+            log_bytes=self.max_log_bytes_per_job,
+            alerts=self.max_alerts_per_job,
+        )
 
     def loss_rules(self) -> LossRules:
         """When a loss is in trouble."""

@@ -1,5 +1,6 @@
 """Questions that services answer each other over NATS request and reply. One file per answering service."""
 
+from stoker_shared.rpc.alerts import ALERT_QUESTIONS
 from stoker_shared.rpc.contract import Rpc
 from stoker_shared.rpc.dataset_gateway import DATASET_GATEWAY
 from stoker_shared.rpc.deployer import DEPLOYER
@@ -15,6 +16,7 @@ ALL_RPCS: tuple[Rpc, ...] = (  # type: ignore[type-arg]
     *METRICS,
     *SERIES,
     *SEARCHES,
+    *ALERT_QUESTIONS,
     *DIAGNOSES,
     *NOTIFICATIONS,
 )

@@ -9,6 +9,7 @@ from stoker_api.dependencies import CurrentAccount, PartsOfRequest
 from stoker_api.paths import JobPath
 from stoker_api.reports.logs import MOST_LINES, SearchWanted, whole_log
 from stoker_api.responses import NOT_FOUND, UNAUTHORISED, UNAVAILABLE
+from stoker_shared.rpc.alerts import ALERTS, MOST_ALERTS, Alerts, AlertsQuery
 from stoker_shared.rpc.deployer import LOGS, MachineLogs, MachineLogsQuery
 from stoker_shared.rpc.log_search import LOG_SEARCH, LogMatches
 from stoker_shared.rpc.metrics import LINES, MOST_STEPS, POINTS, Lines, LinesQuery, Points, PointsQuery
@@ -93,6 +94,24 @@ async def download_logs(
         media_type="text/plain; charset=utf-8",
         headers={"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store"},
     )
+
+
+@router.get("/{job_id}/alerts", summary="Alerts")
+async def get_alerts(
+    job_id: JobPath,
+    account: CurrentAccount,
+    parts: PartsOfRequest,
+    after_attempt: Annotated[int, Query(ge=0, description="With `after`: only those after this place")] = 0,
+    after: After = 0,
+    limit: Annotated[int, Query(ge=1, le=MOST_ALERTS)] = 100,
+) -> Alerts:
+    """What the job's pods raised for a person to know, in order of attempt and sequence, until a page is empty.
+
+    Ask on with attempt and sequence of the last one. `capped`: levels of which no more are kept.
+    """
+    await parts.jobs.get(account.user_id, job_id)
+    place = {"after_attempt": after_attempt, "after_sequence": after}
+    return await parts.rpc.ask(ALERTS, AlertsQuery(owner=account.user_id, job_id=job_id, **place, limit=limit))
 
 
 @router.get("/{job_id}/machine-logs", summary="Raw output of the machine")

@@ -1,18 +1,11 @@
-"""SQL of diagnoses, and of what they are made from. In the caller's transaction."""
+"""SQL of diagnoses, and of what the pod last said. In the caller's transaction."""
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from stoker_metrics.attempts.tables import AttemptReportRow
 from stoker_shared.rpc.diagnosis import Diagnosis
-from stoker_shared.rpc.metrics import Alert
 
-_MOST_ALERTS = 100
-
-_ALERTS = text("""
-SELECT job_id, attempt, sequence, at, level, code, message FROM alerts
-WHERE job_id = :job_id AND attempt = :attempt ORDER BY sequence DESC LIMIT :limit
-""")
 _ADD = text("""
 INSERT INTO diagnoses (job_id, job_sequence, attempt, at, cause, diagnosis)
 VALUES (:job_id, :job_sequence, :attempt, :at, :cause, CAST(:diagnosis AS jsonb))
@@ -27,13 +20,7 @@ ORDER BY job_sequence DESC LIMIT 1
 
 
 class DiagnosisRepository:
-    """Diagnoses and their evidence."""
-
-    async def alerts(self, session: AsyncSession, *, job_id: str, attempt: int) -> list[Alert]:
-        """The last alerts of an attempt, in order."""
-        values = {"job_id": job_id, "attempt": attempt, "limit": _MOST_ALERTS}
-        rows = (await session.execute(_ALERTS, values)).mappings().all()
-        return [Alert(**row) for row in reversed(rows)]
+    """Diagnoses, and what the pod last said."""
 
     async def report(self, session: AsyncSession, *, job_id: str, attempt: int) -> AttemptReportRow | None:
         """What the pod last said."""

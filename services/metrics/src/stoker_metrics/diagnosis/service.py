@@ -5,6 +5,7 @@ from uuid import uuid4
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from stoker_metrics.alerts.repository import AlertRepository
 from stoker_metrics.attempts.service import Attempts
 from stoker_metrics.diagnosis.evidence import Known
 from stoker_metrics.diagnosis.repository import DiagnosisRepository
@@ -26,6 +27,7 @@ logger = get_logger(__name__)
 MOST_LINES = 3000
 """The last of an attempt. Who fails says so at the end; what floods the log is mostly the same line."""
 _MOST_CHARACTERS = 1000
+_MOST_ALERTS = 100
 
 End = JobRequeued | JobFailed | JobCancelled
 """The machine is gone when one of these is told, so the pod can say no more."""
@@ -41,6 +43,7 @@ class Diagnoser:
         self._attempts = attempts
         self._clock = clock
         self._rows = DiagnosisRepository()
+        self._alerts = AlertRepository()
         self._counters = StoringRepository()
 
     async def is_diagnosed(self, end: End) -> bool:
@@ -98,7 +101,7 @@ class Diagnoser:
             detail=end.detail,
             exit=ExitFacts.model_validate(exit_facts) if exit_facts else None,
             loss_trouble=LossTrouble.model_validate(trouble) if trouble else None,
-            alerts=await self._rows.alerts(session, job_id=end.job_id, attempt=end.attempt),
+            alerts=await self._alerts.newest(session, (end.job_id, end.attempt), limit=_MOST_ALERTS),
             lines=lines,
         )
 

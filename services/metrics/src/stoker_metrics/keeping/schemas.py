@@ -11,6 +11,8 @@ class Caps:
     points: int = 5_000_000
     lines: int = 2_000_000
     log_bytes: int = 500_000_000
+    # Of each level.
+    alerts: int = 1_000
 
 
 @dataclass(frozen=True, slots=True)

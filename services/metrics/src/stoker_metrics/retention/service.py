@@ -1,7 +1,7 @@
 """What is dropped, and when.
 
-What pods reported goes a day at a time, when all attempts admitted on it have been over for long enough; what was told
-of jobs goes row by row.
+What pods reported goes a day at a time, when all attempts admitted on it have been over for long enough; alerts and
+what was told of jobs go row by row.
 """
 
 from collections.abc import Awaitable, Callable
@@ -11,6 +11,7 @@ from functools import partial
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from stoker_metrics.alerts.repository import AlertRepository
 from stoker_metrics.notifications.deliveries.repository import DeliveryRepository
 from stoker_metrics.notifications.rules.repository import RuleRepository
 from stoker_metrics.points.keeping import PointKeeper
@@ -32,7 +33,7 @@ _AT_ONCE = 1000
 class RetentionRules:
     """How long things stay after the end of the last attempt of a day. None: for ever.
 
-    `deliveries`: how long those stay that are finished.
+    `logs` is also for alerts, from when they were raised. `deliveries`: how long those stay that are finished.
     """
 
     points: timedelta | None = timedelta(days=90)
@@ -52,6 +53,7 @@ class Retention:
         self._points = PointKeeper()
         self._jobs = RuleRepository()
         self._deliveries = DeliveryRepository()
+        self._alerts = AlertRepository()
 
     async def sweep(self) -> None:
         """Drop what is past its time. Objects of dropped chunks are deleted by packing's own sweep.
@@ -62,7 +64,7 @@ class Retention:
         await self._drop("points", self._rules.points, self._drop_points)
         await self._drop("levels", self._rules.charts, self._days.drop_levels)
         await self._drop("lines", self._rules.logs, self._days.drop_lines)
-        await self._forget_what_was_told()
+        await self._forget()
 
     async def _drop(
         self, what: str, keep: timedelta | None, drop: Callable[[AsyncSession, date], Awaitable[None]]
@@ -78,11 +80,14 @@ class Retention:
                 await self._days.note(session, day, what=what, now=now)
             logger.info("dropped by retention", what=what, day=day.isoformat())
 
-    async def _forget_what_was_told(self) -> None:
+    async def _forget(self) -> None:
         now = self._clock.now()
         forget_jobs = partial(self._jobs.forget_jobs, heard_before=now - JOB_NEEDED_FOR)
         forget_deliveries = partial(self._deliveries.forget, before=now - self._rules.deliveries)
-        for forget in (forget_jobs, forget_deliveries):
+        forgets = [forget_jobs, forget_deliveries]
+        if (keep := self._rules.logs) is not None:
+            forgets.append(partial(self._alerts.forget, before=now - keep))
+        for forget in forgets:
             forgotten = _AT_ONCE
             while forgotten == _AT_ONCE:
                 async with self._database.transaction() as session:

@@ -1,7 +1,7 @@
-"""SQL of storing: locking attempts, moving their rows, alerts, the count of events. In the caller's transaction."""
+"""SQL of storing: locking attempts, moving their rows, the count of events. In the caller's transaction."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from stoker_metrics.storing.loss import LossState
 from stoker_metrics.storing.progress import Progress
 from stoker_metrics.storing.schemas import AttemptKey
-from stoker_shared.rpc.metrics import Alert, ExitFacts, LossTrouble
+from stoker_shared.rpc.metrics import ExitFacts, LossTrouble
 
 # In order of the key, so that two batches of replicas cannot wait for each other in a circle.
 _LOCK = text("""
@@ -31,15 +31,6 @@ SET phase = :phase, last_heard_at = :last_heard_at, last_progress_at = :last_pro
     loss_trouble = CAST(:loss_trouble AS jsonb)
 WHERE job_id = :job_id AND attempt = :attempt
 """)
-_ALERTS = text("""
-INSERT INTO alerts (job_id, attempt, sequence, at, level, code, message)
-SELECT * FROM unnest(CAST(:job_ids AS text[]), CAST(:attempts AS int[]), CAST(:sequences AS bigint[]),
-                     CAST(:ats AS timestamptz[]), CAST(:levels AS text[]), CAST(:codes AS text[]),
-                     CAST(:messages AS text[])) AS new (job_id, attempt, sequence, at, level, code, message)
-ORDER BY job_id, attempt, sequence
-ON CONFLICT DO NOTHING
-RETURNING job_id, attempt, sequence
-""")
 # The row's lock also makes the outbox rows of one job commit in the order of their ids.
 _COUNT = text("""
 INSERT INTO pod_event_counters AS counter (job_id, last_sequence) VALUES (:job_id, 1)
@@ -49,7 +40,7 @@ RETURNING last_sequence
 
 
 class StoringRepository:
-    """What storing a batch needs beside points and lines."""
+    """What storing a batch needs beside points, lines and alerts."""
 
     async def lock(self, session: AsyncSession, keys: Iterable[AttemptKey]) -> dict[AttemptKey, Progress]:
         """Lock attempts and read what is known of them; those never admitted are missing."""
@@ -62,25 +53,6 @@ class StoringRepository:
         """Write what is known now."""
         if moved:
             await session.execute(_MOVE, [_columns(key, progress) for key, progress in sorted(moved.items(), key=_key)])
-
-    async def store_alerts(self, session: AsyncSession, alerts: Sequence[Alert]) -> list[Alert]:
-        """Store alerts; those that are there already stay as they are. Returns the new ones, in order."""
-        if not alerts:
-            return []
-        rows = await session.execute(
-            _ALERTS,
-            {
-                "job_ids": [alert.job_id for alert in alerts],
-                "attempts": [alert.attempt for alert in alerts],
-                "sequences": [alert.sequence for alert in alerts],
-                "ats": [alert.at for alert in alerts],
-                "levels": [alert.level for alert in alerts],
-                "codes": [alert.code for alert in alerts],
-                "messages": [alert.message for alert in alerts],
-            },
-        )
-        first = {(alert.job_id, alert.attempt, alert.sequence): alert for alert in reversed(alerts)}
-        return [first[key] for key in sorted((row.job_id, row.attempt, row.sequence) for row in rows)]
 
     async def next_sequence(self, session: AsyncSession, *, job_id: str) -> int:
         """The number of the next event of a job's pods."""

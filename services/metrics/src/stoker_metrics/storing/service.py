@@ -7,6 +7,7 @@ from uuid import uuid4
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from stoker_metrics.alerts.keeping import AlertKeeper
 from stoker_metrics.errors import AttemptUnknown
 from stoker_metrics.keeping.repository import KeptRepository
 from stoker_metrics.keeping.schemas import Caps
@@ -37,6 +38,7 @@ class Store:
         self._kept = KeptRepository()
         self._points = PointKeeper()
         self._lines = LineKeeper()
+        self._alerts = AlertKeeper()
         self._caps = caps or Caps()
 
     async def store(self, batch: Sequence[Received]) -> int:
@@ -69,7 +71,8 @@ class Store:
                 lines.setdefault((message.job_id, message.attempt), []).extend(message.lines)
         if points or lines:
             await self._keep(session, points, lines)
-        return await self._rows.store_alerts(session, [message for message in messages if isinstance(message, Alert)])
+        alerts = [message for message in messages if isinstance(message, Alert)]
+        return await self._alerts.keep(session, alerts, most=self._caps.alerts)
 
     async def _tell_alerts(self, session: AsyncSession, raised: Sequence[Alert]) -> int:
         for alert in raised:

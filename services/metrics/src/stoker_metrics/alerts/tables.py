@@ -13,6 +13,7 @@ class AlertRow(Table, table=True):
     """Something that a person should know about an attempt."""
 
     __tablename__ = "alerts"
+    __table_args__ = (sa.Index("alerts_by_time", "at"),)
 
     job_id: str = Field(primary_key=True, sa_type=sa.Text)
     attempt: int = Field(primary_key=True)

@@ -1,0 +1,1 @@
+"""Alerts of pods: what a person should know about a job."""
