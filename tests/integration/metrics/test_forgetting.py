@@ -112,6 +112,26 @@ async def test_finished_deliveries_go_after_their_time_and_those_that_wait_stay(
         assert types(await world.log()) == ["job.alert"]
 
 
+async def test_what_waits_for_a_paused_target_is_given_up_after_its_time_and_forgotten_later(
+    metrics_database: TestDatabase,
+) -> None:
+    async with telling_world(metrics_database) as world:
+        paused = await world.target(1, "job.failed")
+        active = await world.target(2, "job.failed")
+        await one_over_and_one_going_on(world)
+        await world.rows("UPDATE notification_targets SET state = 'paused' WHERE target_id = $1", paused)
+        retention = retention_of(world, deliveries=10 * DAY)
+        world.clock.advance(10 * DAY)
+        await retention.sweep()
+        assert {row["state"] for row in await world.log()} == {"waiting"}
+        world.clock.advance(timedelta(seconds=1))
+        await retention.sweep()
+        assert [row["target_id"] for row in await world.log(state="failed")] == [paused]
+        world.clock.advance(10 * DAY + timedelta(seconds=1))
+        await retention.sweep()
+        assert [(row["target_id"], row["state"]) for row in await world.log()] == [(active, "waiting")]
+
+
 async def test_what_the_clock_told_of_a_job_is_told_once_however_long_it_goes_on(
     metrics_database: TestDatabase,
 ) -> None:

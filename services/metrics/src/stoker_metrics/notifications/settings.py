@@ -58,7 +58,9 @@ class NotificationSettings(BaseSettings):
     notify_alerts_per_hour: int = Field(
         default=20, ge=1, description="Alerts of one job to one target within an hour; more are counted and held back"
     )
-    notify_kept_for: KeptDeliveries = Field(default=timedelta(days=30), description="Finished deliveries")
+    notify_kept_for: KeptDeliveries = Field(
+        default=timedelta(days=30), description="Finished deliveries, and those that wait for a paused target"
+    )
     smtp_host: str | None = Field(default=None, min_length=1, description="Without it no e-mail is sent")
     smtp_port: int = Field(default=587, ge=1, le=65_535)
     smtp_security: Literal["none", "starttls", "tls"] = "starttls"

@@ -33,7 +33,8 @@ _AT_ONCE = 1000
 class RetentionRules:
     """How long things stay after the end of the last attempt of a day. None: for ever.
 
-    `logs` is also for alerts, from when they were raised. `deliveries`: how long those stay that are finished.
+    `logs` is also for alerts, from when they were raised. `deliveries`: how long those stay that are finished,
+    and how long those wait whose target is paused.
     """
 
     points: timedelta | None = timedelta(days=90)
@@ -84,7 +85,8 @@ class Retention:
         now = self._clock.now()
         forget_jobs = partial(self._jobs.forget_jobs, heard_before=now - JOB_NEEDED_FOR)
         forget_deliveries = partial(self._deliveries.forget, before=now - self._rules.deliveries)
-        forgets = [forget_jobs, forget_deliveries]
+        give_up = partial(self._deliveries.give_up, before=now - self._rules.deliveries, now=now)
+        forgets = [forget_jobs, forget_deliveries, give_up]
         if (keep := self._rules.logs) is not None:
             forgets.append(partial(self._alerts.forget, before=now - keep))
         for forget in forgets:

@@ -96,6 +96,17 @@ SET state = 'waiting', failed_attempts = 0, next_attempt_at = :now, finished_at 
 WHERE delivery_id = :delivery_id AND owner = :owner AND (claimed_until IS NULL OR claimed_until <= :now)
 RETURNING delivery_id
 """)
+# To an active target each is tried to its end; the schedule of attempts is bounded.
+_GIVE_UP = text("""
+UPDATE notification_deliveries
+SET state = 'failed', finished_at = :now, next_attempt_at = NULL, claim_token = NULL, claimed_until = NULL
+WHERE delivery_id IN (
+    SELECT d.delivery_id FROM notification_deliveries d JOIN notification_targets t USING (target_id)
+    WHERE d.state = 'waiting' AND d.created_at < :before AND t.state <> 'active'
+      AND (d.claimed_until IS NULL OR d.claimed_until <= :now)
+    LIMIT :limit FOR UPDATE OF d SKIP LOCKED)
+RETURNING delivery_id
+""")
 # What the clock told of a job that goes on is told once only as long as it stands here.
 _FORGET = text("""
 DELETE FROM notification_deliveries WHERE delivery_id IN (
@@ -193,6 +204,10 @@ class DeliveryRepository:
     async def forget(self, session: AsyncSession, *, before: datetime, limit: int) -> int:
         """Delete some of those that were finished before that moment. Returns how many."""
         return len((await session.execute(_FORGET, {"before": before, "limit": limit})).all())
+
+    async def give_up(self, session: AsyncSession, *, before: datetime, now: datetime, limit: int) -> int:
+        """End some of those that have waited since before a moment for a target that is paused. Returns how many."""
+        return len((await session.execute(_GIVE_UP, {"before": before, "now": now, "limit": limit})).all())
 
     async def _rows(self, session: AsyncSession, values: dict[str, Any]) -> list[dict[str, Any]]:
         rows = [dict(row) for row in (await session.execute(_LIST, values)).mappings()]
