@@ -1,15 +1,11 @@
 """What pods of a job raised for a person to know."""
 
-from typing import Literal
-
 from pydantic import AwareDatetime, Field
 
 from stoker_shared.identifiers import Identifier
 from stoker_shared.messages import Message
 from stoker_shared.rpc.contract import Rpc
-from stoker_shared.rpc.metrics import SERVICE
-
-AlertLevel = Literal["warning", "error"]
+from stoker_shared.rpc.metrics import SERVICE, AlertLevel
 
 MOST_ALERTS = 1_000
 """Of one answer."""

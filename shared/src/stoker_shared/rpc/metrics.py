@@ -13,6 +13,7 @@ from stoker_shared.rpc.dataset_gateway import RevokeAttempt, Sha256
 SERVICE = "metrics"
 
 Phase = Literal["preparing", "training", "saving"]
+AlertLevel = Literal["warning", "error"]
 
 
 class AdmitAttempt(Message):
@@ -206,7 +207,7 @@ class Alert(Telemetry):
     attempt: int
     sequence: int
     at: AwareDatetime
-    level: Literal["warning", "error"]
+    level: AlertLevel
     code: str
     message: str
 

@@ -6,7 +6,8 @@ from stoker_metrics.alerts.repository import AlertRepository
 from stoker_metrics.attempts.service import Attempts
 from stoker_metrics.pages import fitting
 from stoker_shared.database import Database
-from stoker_shared.rpc.alerts import AlertLevel, Alerts, AlertsQuery
+from stoker_shared.rpc.alerts import Alerts, AlertsQuery
+from stoker_shared.rpc.metrics import AlertLevel
 
 
 class AlertReader:

@@ -1,11 +1,11 @@
 """Bodies of reports. Values that are not finite numbers become null; text that is too long is cut with a mark."""
 
 import math
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, Strict
 
-from stoker_shared.rpc.metrics import Control, ExitFacts, Line, Phase, Point
+from stoker_shared.rpc.metrics import AlertLevel, Control, ExitFacts, Line, Phase, Point
 
 MAX_TEXT_CHARACTERS = 8_000
 MAX_LAST_LINES = 200
@@ -118,7 +118,7 @@ class AlertReport(Report):
 
     sequence: Sequence
     at: AwareDatetime
-    level: Literal["warning", "error"]
+    level: AlertLevel
     code: Word
     message: Text
 
