@@ -24,6 +24,15 @@ def test_the_document_is_that_of_the_code() -> None:
 
 
 @pytest.mark.parametrize(("path", "verb", "operation"), operations())
+def test_every_number_in_a_question_is_bounded(path: str, verb: str, operation: dict[str, Any]) -> None:
+    # One that no column can hold would be an error of ours and not of whoever asked.
+    for parameter in operation.get("parameters", []):
+        forms = parameter["schema"].get("anyOf", [parameter["schema"]])
+        unbounded = [form for form in forms if form.get("type") == "integer" and "maximum" not in form]
+        assert not unbounded, f"{verb} {path}: {parameter['name']}"
+
+
+@pytest.mark.parametrize(("path", "verb", "operation"), operations())
 def test_every_endpoint_says_what_it_does_what_it_answers_and_how_it_fails(
     path: str, verb: str, operation: dict[str, Any]
 ) -> None:

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import threading
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from tests.integration.cli.contract_content import CUT, JOB, NOW, Event, dataset_facts
+from tests.support.waiting import wait_until
 
 KEY = "stk_contract_server_key"
 UPLOAD_TOKEN = "upload-token"
@@ -317,8 +317,7 @@ def running(server: ContractServer, *, port: int = 0) -> Iterator[ContractServer
     process = uvicorn.Server(config)
     thread = threading.Thread(target=process.run, daemon=True)
     thread.start()
-    while not process.started:
-        time.sleep(0.01)
+    wait_until(lambda: process.started)
     server.url = f"http://127.0.0.1:{process.servers[0].sockets[0].getsockname()[1]}"
     try:
         yield server

@@ -97,8 +97,8 @@ async def test_warnings_without_end_leave_room_for_the_error_and_for_other_jobs(
     assert (await world.rows("SELECT count(*) AS n FROM alerts WHERE job_id = $1", OTHER_JOB))[0]["n"] == 1
 
 
-@pytest.mark.parametrize("size", [60_000])
-async def test_long_messages_make_short_pages(metrics_database: TestDatabase, size: int) -> None:
+async def test_long_messages_make_short_pages(metrics_database: TestDatabase) -> None:
+    size = 60_000
     async with storing_world(metrics_database) as world:
         await world.admit()
         await world.keep(*(raised(number, message="x" * size) for number in range(1, 31)))

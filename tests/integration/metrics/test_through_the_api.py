@@ -150,3 +150,13 @@ async def test_alerts_are_read_page_by_page(user: httpx.AsyncClient, world: Worl
     assert (await user.get(path, params={"after_attempt": 1, "after": 3})).json() == {"alerts": [], "capped": []}
     assert (await user.get("/v1/jobs/job-00000000000000ff/alerts")).status_code == 404
     assert (await user.get(path, params={"limit": 0})).status_code == 422
+
+
+@pytest.mark.parametrize("path", ["metrics", "logs", "logs/search", "logs/download", "alerts", "chart", "diagnosis"])
+@pytest.mark.parametrize("name", ["attempt", "after", "after_attempt"])
+async def test_the_highest_numbers_are_answered_and_higher_ones_refused(
+    user: httpx.AsyncClient, path: str, name: str
+) -> None:
+    for number in (2**31 - 1, 2**31, 2**53, 2**53 + 1, 10**30):
+        answer = await user.get(f"/v1/jobs/{JOB}/{path}", params={name: number, "q": "x"})
+        assert answer.status_code in {200, 422}, answer.text

@@ -8,9 +8,9 @@ import httpx
 from stoker.client.calls import Calls, segment
 from stoker.client.errors import ConnectionLost
 from stoker.client.http import send, shown
-from stoker_shared.rpc.alerts import MOST_ALERTS, AlertFacts, Alerts
+from stoker_shared.rpc.alerts import MOST_ALERTS, Alerts
 from stoker_shared.rpc.log_search import MOST_MATCHES, LogMatches, Match
-from stoker_shared.rpc.metrics import Line, Lines, LinesNotKept, Point, Points
+from stoker_shared.rpc.metrics import AlertFacts, Line, Lines, LinesNotKept, Point, Points
 from stoker_shared.rpc.series import Chart, Latest, RunLatest
 
 

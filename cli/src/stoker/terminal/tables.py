@@ -9,9 +9,9 @@ from rich.table import Table
 from stoker.client.models import Dataset, Job, RankedOffer, SavedRecipe
 from stoker.terminal.figures import show_bytes
 from stoker_shared.money import show_usd
-from stoker_shared.rpc.alerts import AlertFacts
 from stoker_shared.rpc.dataset_gateway import ArtifactFacts, RowFault
 from stoker_shared.rpc.deployer import BudgetFacts, Offer, ProviderHealth, SecretFacts
+from stoker_shared.rpc.metrics import AlertFacts
 
 
 def table(*columns: str, title: str | None = None) -> Table:

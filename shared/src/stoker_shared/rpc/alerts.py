@@ -1,11 +1,11 @@
 """What pods of a job raised for a person to know."""
 
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
 from stoker_shared.identifiers import Identifier
 from stoker_shared.messages import Message
 from stoker_shared.rpc.contract import Rpc
-from stoker_shared.rpc.metrics import SERVICE, AlertLevel
+from stoker_shared.rpc.metrics import SERVICE, AlertFacts, AlertLevel
 
 MOST_ALERTS = 1_000
 """Of one answer."""
@@ -19,17 +19,6 @@ class AlertsQuery(Message):
     after_attempt: int = Field(default=0, ge=0)
     after_sequence: int = Field(default=0, ge=0)
     limit: int = Field(default=100, ge=1, le=MOST_ALERTS)
-
-
-class AlertFacts(Message):
-    """One alert, as the pod raised it."""
-
-    attempt: int
-    sequence: int
-    at: AwareDatetime
-    level: AlertLevel
-    code: str
-    message: str
 
 
 class Alerts(Message):

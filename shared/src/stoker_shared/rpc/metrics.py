@@ -200,16 +200,21 @@ class Heartbeat(Telemetry):
     landing_seconds: float | None = None
 
 
-class Alert(Telemetry):
-    """What travels on `tel.<job_id>.alert`."""
+class AlertFacts(Message):
+    """One alert, as the pod raised it."""
 
-    job_id: Identifier
     attempt: int
     sequence: int
     at: AwareDatetime
     level: AlertLevel
     code: str
     message: str
+
+
+class Alert(AlertFacts, Telemetry):
+    """What travels on `tel.<job_id>.alert`."""
+
+    job_id: Identifier
 
 
 class Exit(Telemetry):

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Query
 
 from stoker_api.dependencies import CurrentAccount, PartsOfRequest
 from stoker_api.paths import ArtifactPath, JobPath
+from stoker_api.questions import MOST_ATTEMPTS
 from stoker_api.responses import NOT_FOUND, UNAUTHORISED, UNAVAILABLE
 from stoker_shared.rpc.contract import Empty
 from stoker_shared.rpc.dataset_gateway import (
@@ -27,7 +28,7 @@ async def list_artifacts(
     job_id: JobPath,
     account: CurrentAccount,
     parts: PartsOfRequest,
-    attempt: Annotated[int | None, Query(ge=1, description="All attempts, unless given")] = None,
+    attempt: Annotated[int | None, Query(ge=1, le=MOST_ATTEMPTS, description="All attempts, unless given")] = None,
 ) -> ArtifactList:
     """The files that a job has stored."""
     await parts.jobs.get(account.user_id, job_id)

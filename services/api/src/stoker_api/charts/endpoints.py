@@ -7,6 +7,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 
 from stoker_api.dependencies import CurrentAccount, PartsOfRequest
 from stoker_api.paths import JobPath, job_in_path
+from stoker_api.questions import Attempt
 from stoker_api.responses import NOT_FOUND, UNAUTHORISED, UNAVAILABLE
 from stoker_shared.rpc.metrics import MOST_STEPS
 from stoker_shared.rpc.series import (
@@ -75,7 +76,7 @@ async def get_chart(
     parts: PartsOfRequest,
     request: Request,
     wanted: Annotated[Wanted, Depends()],
-    attempt: Annotated[int | None, Query(ge=1, description="The latest that has any, unless given")] = None,
+    attempt: Attempt = None,
 ) -> Response:
     """The metrics of a run, from the finest level that has no more points than wanted. Each says which level it is."""
     await parts.jobs.get(account.user_id, job_id)

@@ -8,11 +8,12 @@ from stoker_api.dependencies import CurrentAccount, PartsOfRequest, PresentedKey
 from stoker_api.diagnosis.schemas import JobDiagnosis, Proposals, RetryJob
 from stoker_api.jobs.schemas import Job
 from stoker_api.paths import JobPath
+from stoker_api.questions import MOST_ATTEMPTS
 from stoker_api.responses import CANNOT_LAUNCH, JOB_NOT_DIAGNOSED, NOT_FOUND, UNAUTHORISED, UNAVAILABLE
 
 router = APIRouter(prefix="/v1/jobs", tags=["diagnosis"], responses={**UNAUTHORISED, **NOT_FOUND, **UNAVAILABLE})
 
-Attempt = Annotated[int | None, Query(ge=0, description="The newest end, unless given")]
+Attempt = Annotated[int | None, Query(ge=0, le=MOST_ATTEMPTS, description="The newest end, unless given")]
 
 
 @router.get("/{job_id}/diagnosis", summary="Why a job failed")

@@ -8,6 +8,7 @@ from sse_starlette import EventSourceResponse
 
 from stoker_api.dependencies import CurrentAccount, PartsOfRequest
 from stoker_api.paths import JobPath
+from stoker_api.questions import HIGHEST
 from stoker_api.responses import NOT_FOUND, TOO_MANY, UNAUTHORISED, Responses
 
 router = APIRouter(prefix="/v1/jobs", tags=["events"], responses={**UNAUTHORISED, **NOT_FOUND, **TOO_MANY})
@@ -28,7 +29,7 @@ async def follow_job(
     job_id: JobPath,
     account: CurrentAccount,
     parts: PartsOfRequest,
-    last_event_id: Annotated[int, Header(ge=0, description="The last sequence that you have")] = 0,
+    last_event_id: Annotated[int, Header(ge=0, le=HIGHEST, description="The last sequence that you have")] = 0,
 ) -> Response:
     """Server-Sent Events: what happened after `Last-Event-ID`, then what happens. Ends after the job's last event.
 

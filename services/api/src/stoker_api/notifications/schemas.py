@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
+from stoker_api.questions import HIGHEST
 from stoker_shared.rpc.notifications import DeliveryState, NotificationType, TargetFacts, TargetKind
 
 _STRICT = ConfigDict(extra="forbid", hide_input_in_errors=True)
@@ -72,5 +73,7 @@ class DeliveryFilter(BaseModel):
     target_id: str | None = Field(default=None, pattern=r"^target-[0-9a-f]{16}$")
     job_id: str | None = Field(default=None, pattern=r"^job-[0-9a-f]{16}$")
     state: DeliveryState | None = None
-    before: int | None = Field(default=None, ge=1, description="`position` of the last one of the page before")
+    before: int | None = Field(
+        default=None, ge=1, le=HIGHEST, description="`position` of the last one of the page before"
+    )
     limit: int = Field(default=50, ge=1, le=200)

@@ -7,6 +7,7 @@ from fastapi.responses import StreamingResponse
 
 from stoker_api.dependencies import CurrentAccount, PartsOfRequest
 from stoker_api.paths import JobPath
+from stoker_api.questions import HIGHEST, MOST_ATTEMPTS, After, Attempt
 from stoker_api.reports.logs import MOST_LINES, SearchWanted, whole_log
 from stoker_api.responses import NOT_FOUND, UNAUTHORISED, UNAVAILABLE
 from stoker_shared.rpc.alerts import ALERTS, MOST_ALERTS, Alerts, AlertsQuery
@@ -16,8 +17,6 @@ from stoker_shared.rpc.metrics import LINES, MOST_STEPS, POINTS, Lines, LinesQue
 
 router = APIRouter(prefix="/v1/jobs", tags=["reports"], responses={**UNAUTHORISED, **NOT_FOUND, **UNAVAILABLE})
 
-Attempt = Annotated[int | None, Query(ge=1, description="The latest that has any, unless given")]
-After = Annotated[int, Query(ge=0, description="Only those with a higher sequence")]
 Step = Annotated[int, Query(ge=0, le=MOST_STEPS)]
 Limit = Annotated[int, Query(ge=1, le=10_000)]
 
@@ -101,7 +100,9 @@ async def get_alerts(
     job_id: JobPath,
     account: CurrentAccount,
     parts: PartsOfRequest,
-    after_attempt: Annotated[int, Query(ge=0, description="With `after`: only those after this place")] = 0,
+    after_attempt: Annotated[
+        int, Query(ge=0, le=MOST_ATTEMPTS, description="With `after`: those after this place")
+    ] = 0,
     after: After = 0,
     limit: Annotated[int, Query(ge=1, le=MOST_ALERTS)] = 100,
 ) -> Alerts:
@@ -120,7 +121,7 @@ async def get_machine_logs(
     account: CurrentAccount,
     parts: PartsOfRequest,
     attempt: Attempt = None,
-    offset: Annotated[int, Query(ge=0, description="Byte to begin at")] = 0,
+    offset: Annotated[int, Query(ge=0, le=HIGHEST, description="Byte to begin at")] = 0,
 ) -> MachineLogs:
     """What the provider itself kept of the machine's output. Ask on with `offset` set to `next_offset`."""
     await parts.jobs.get(account.user_id, job_id)

@@ -5,6 +5,7 @@ from typing import Annotated
 
 from fastapi import Query
 
+from stoker_api.questions import After, Attempt
 from stoker_shared.bus import RpcClient
 from stoker_shared.rpc.log_search import MOST_MATCHES, MOST_PATTERN, LogSearchQuery
 from stoker_shared.rpc.metrics import LINES, Line, Lines, LinesNotKept, LinesQuery
@@ -23,8 +24,8 @@ class SearchWanted:
         *,
         expression: Annotated[bool, Query(description="`q` is a regular expression")] = False,
         case: Annotated[bool, Query(description="Upper and lower case differ")] = False,
-        attempt: Annotated[int | None, Query(ge=1, description="The latest that has any, unless given")] = None,
-        after: Annotated[int, Query(ge=0, description="Only lines with a higher sequence")] = 0,
+        attempt: Attempt = None,
+        after: After = 0,
         limit: Annotated[int, Query(ge=1, le=MOST_MATCHES)] = 100,
     ) -> None:
         self._values = {

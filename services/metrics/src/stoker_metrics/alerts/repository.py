@@ -7,8 +7,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from stoker_metrics.storing.schemas import AttemptKey
-from stoker_shared.rpc.alerts import AlertFacts
-from stoker_shared.rpc.metrics import Alert
+from stoker_shared.rpc.metrics import Alert, AlertFacts
 
 AlertKey = tuple[str, int, int]
 

@@ -1,0 +1,14 @@
+"""Numbers that questions carry. Each is bounded: what no row can have is answered 422."""
+
+from typing import Annotated
+
+from fastapi import Query
+
+MOST_ATTEMPTS = 2**31 - 1
+"""Attempts are numbered in integers of PostgreSQL."""
+
+HIGHEST = 2**53
+"""No sequence, place or offset is higher: JavaScript counts exactly up to here."""
+
+Attempt = Annotated[int | None, Query(ge=1, le=MOST_ATTEMPTS, description="The latest that has any, unless given")]
+After = Annotated[int, Query(ge=0, le=HIGHEST, description="Only those with a higher sequence")]
