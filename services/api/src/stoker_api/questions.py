@@ -4,11 +4,13 @@ from typing import Annotated
 
 from fastapi import Query
 
+from stoker_shared.rpc.metrics import MOST_STEPS
+
 MOST_ATTEMPTS = 2**31 - 1
 """Attempts are numbered in integers of PostgreSQL."""
 
-HIGHEST = 2**53
-"""No sequence, place or offset is higher: JavaScript counts exactly up to here."""
+HIGHEST = MOST_STEPS
+"""No sequence, place or offset is higher either."""
 
 Attempt = Annotated[int | None, Query(ge=1, le=MOST_ATTEMPTS, description="The latest that has any, unless given")]
 After = Annotated[int, Query(ge=0, le=HIGHEST, description="Only those with a higher sequence")]
