@@ -3,7 +3,7 @@
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from stoker_metrics.notifications.addresses import NOT_PUBLIC_V4, NOT_PUBLIC_V6, AddressRules, is_public
@@ -61,6 +61,7 @@ def test_an_ipv4_address_in_an_ipv6_one_is_judged_by_what_it_leads_to(address: I
 
 
 @given(st.ip_addresses(), st.one_of(private_v4, st.ip_addresses(v=6)))
+@example(IPv6Address("64:ff9b::"), IPv4Address("0.0.0.0"))
 def test_what_the_operator_closes_is_closed_in_every_disguise(
     address: IPv4Address | IPv6Address, closed: IPv4Address | IPv6Address
 ) -> None:
@@ -75,7 +76,8 @@ def test_what_the_operator_closes_is_closed_in_every_disguise(
 def _leads_to(address: IPv4Address | IPv6Address, closed: IPv4Address | IPv6Address) -> bool:
     if not isinstance(address, IPv6Address):
         return False
-    return closed in (address.ipv4_mapped, address.sixtofour, *(address.teredo or ()))
+    translated = IPv4Address(int(address) & 0xFFFFFFFF) if address in ip_network("64:ff9b::/96") else None
+    return closed in (address.ipv4_mapped, address.sixtofour, *(address.teredo or ()), translated)
 
 
 @given(private_v4, st.ip_addresses())
